@@ -1,0 +1,1 @@
+"""Settings, logging, storage, experiment tracking and the ledger: the ground floor."""

@@ -1,0 +1,44 @@
+"""Where things are: the state folder, the data, the servers. Never what is computed."""
+
+import getpass
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read from ``WHITECROW_*`` environment variables; every value has a working default."""
+
+    model_config = SettingsConfigDict(env_prefix="WHITECROW_", frozen=True, extra="ignore")
+
+    home: Path = Field(default=Path(".whitecrow"), description="The state folder.")
+    data_root: Path = Field(
+        default=Path("../shared/data"), description="Where real data sets lie, for tests."
+    )
+    tracking_uri: str | None = Field(
+        default=None, description="MLflow server; default: SQLite in the state folder."
+    )
+    models: str = Field(default="", description="Names to serve, comma separated; empty: all.")
+    actor: str = Field(default_factory=getpass.getuser, description="Who changes what is served.")
+
+    @cached_property
+    def root(self) -> Path:
+        """The state folder as an absolute path."""
+        return self.home.expanduser().resolve()
+
+    @property
+    def database(self) -> Path:
+        """SQLite file of the live records and the ledger."""
+        return self.root / "whitecrow.db"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """Tracking and registry URI."""
+        return self.tracking_uri or f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def served_models(self) -> tuple[str, ...]:
+        """Names to serve; empty means every model with a live record."""
+        return tuple(name.strip() for name in self.models.split(",") if name.strip())

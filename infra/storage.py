@@ -1,0 +1,87 @@
+"""Files that are either whole or absent, and the hashes that name them."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_BLOCK_BYTES = 1 << 20
+
+
+def sha256_file(path: Path | str) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """Return JSON text that is the same for equal values: sorted keys, no spaces, no NaN."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def sha256_json(value: Any) -> str:
+    """Return the SHA-256 of a value's canonical JSON, in hexadecimal."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+@contextmanager
+def write_atomically(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that takes its place when the block ends well.
+
+    The bytes are on disk before the rename, so a crash leaves the old file or the new one.
+    On an error nothing is left behind.
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{final.name}.", dir=final.parent)
+    os.close(handle)
+    staging = Path(name)
+    try:
+        yield staging
+        _flush_to_disk(staging)
+        staging.chmod(0o644)
+        staging.replace(final)
+        _flush_to_disk(final.parent)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+@contextmanager
+def immutable_folder(path: Path | str) -> Iterator[Path]:
+    """Yield a staging folder that becomes ``path`` when the block ends well.
+
+    Raises:
+        FileExistsError: If ``path`` exists already; what is written once is never replaced.
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
+    try:
+        yield staging
+        for file in staging.rglob("*"):
+            _flush_to_disk(file)
+        if final.exists():
+            raise FileExistsError(f"{final} exists already and is never overwritten.")
+        staging.chmod(0o755)
+        staging.rename(final)
+        _flush_to_disk(final.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

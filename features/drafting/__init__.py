@@ -1,0 +1,1 @@
+"""A contract proposed for a table that nobody here has seen."""

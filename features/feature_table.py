@@ -1,0 +1,184 @@
+"""The feature table: one row for each labelled row, every feature by name, label and part."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+import polars as pl
+
+from features.contract import Contract
+from features.derived import derive
+from features.feature_set import FeatureSet
+from features.ingestion.conforming import conform
+from features.labels import LabelledFrame, attach_labels
+from features.money import to_minor_units
+from features.splits import PARTS, TEST, TRAIN, assign_parts
+from infra.storage import sha256_file, sha256_json
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTable:
+    """Labelled rows with their features.
+
+    Attributes:
+        frame: ``row_id`` (String), ``event_time`` (Datetime[us, UTC] or null), ``amount_minor``
+            (Int64 or null), each feature under its name (Float64 or String, null where missing),
+            ``label`` (Int8) and ``part`` (String; null for rows that a gap leaves out).
+        feature_set: Fitted on the train part.
+        counts: Rows and positives by part, and rows left out by reason.
+    """
+
+    frame: pl.DataFrame
+    feature_set: FeatureSet
+    counts: dict[str, int]
+
+
+def feature_table_key(
+    data_sha256s: Sequence[str], contract: Contract, as_of: datetime | None, *, has_test: bool
+) -> str:
+    """Return the content address of a feature table: data, contract, moment and code."""
+    return sha256_json(
+        {
+            "data": list(data_sha256s),
+            "contract": contract.data_hash(),
+            "as_of": as_of.isoformat() if as_of else None,
+            "has_test": has_test,
+            "code": _code_hash(),
+            "polars": pl.__version__,
+        }
+    )
+
+
+def build_feature_table(
+    frame: pl.DataFrame,
+    contract: Contract,
+    *,
+    input_types: Mapping[str, str],
+    as_of: datetime | None = None,
+    labels: pl.DataFrame | None = None,
+    test: pl.DataFrame | None = None,
+) -> FeatureTable:
+    """Return the feature table of validated rows.
+
+    Args:
+        frame: Validated rows.
+        contract: Resolved against the table.
+        input_types: What a request must hold; see :func:`input_types_of`.
+        as_of: The moment whose knowledge counts; default: the newest event time.
+        labels: Labels from another table, where the contract says so.
+        test: Rows of a separate test file; then every row of ``frame`` is for fitting.
+
+    Raises:
+        LabelError: If the label is not two known classes.
+        SplitError: If a part would have too few positives.
+    """
+    labelled = _labelled(frame, contract, as_of, labels, test)
+    rows = derive(labelled.known, contract)
+    table = _with_reserved_columns(rows, contract)
+    parts = _parts(table, rows, contract, has_separate_test=test is not None)
+    kept = table.select(
+        "row_id", "event_time", "amount_minor", *_features(contract), "label", parts
+    )
+    train = rows.filter(parts == TRAIN)
+    feature_set = FeatureSet.fit(contract, train, input_types=input_types)
+    return FeatureTable(kept, feature_set, _counts(kept, labelled))
+
+
+def input_types_of(schema: Mapping[str, pl.DataType], contract: Contract) -> dict[str, str]:
+    """Return what a request must hold for each column, from the types of the table as read."""
+    return {
+        name: _input_type(schema.get(name, pl.Null()), name, contract)
+        for name in contract.request_columns
+    }
+
+
+def _input_type(dtype: pl.DataType, name: str, contract: Contract) -> str:
+    if name == contract.event_time_column:
+        return "timestamp"
+    if dtype == pl.Boolean:
+        return "boolean"
+    if name in contract.numeric_columns or dtype.is_float():
+        return "number"
+    return "integer" if dtype.is_integer() else "text"
+
+
+def with_row_id(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """Return a conformed table with ``row_id``: the contract's id, else the row's number."""
+    if contract.columns.id is not None:
+        return frame.with_columns(row_id=pl.col(contract.columns.id).cast(pl.String))
+    return frame.with_columns(row_id=pl.int_range(pl.len()).cast(pl.String))
+
+
+_NO_FEATURES = {"simulation", "drafting"}
+_SEPARATE_TEST = "__is_separate_test"
+
+
+def _labelled(
+    frame: pl.DataFrame,
+    contract: Contract,
+    as_of: datetime | None,
+    labels: pl.DataFrame | None,
+    test: pl.DataFrame | None,
+) -> LabelledFrame:
+    """Label the rows to fit on and the separate test rows as one table, in this order."""
+    rows = with_row_id(conform(frame, contract), contract)
+    rows = rows.with_columns(pl.lit(value=False).alias(_SEPARATE_TEST))
+    if test is not None:
+        late = with_row_id(conform(test, contract), contract)
+        late = late.with_columns(pl.lit(value=True).alias(_SEPARATE_TEST))
+        rows = pl.concat([rows, late.select(rows.columns)], how="vertical_relaxed")
+    return attach_labels(rows, contract, as_of=as_of, labels=labels)
+
+
+def _with_reserved_columns(rows: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    amount, time = contract.columns.amount, contract.event_time_column
+    minor = to_minor_units(rows[amount.column], amount.currency) if amount else pl.lit(None)
+    moment = pl.col(time) if time else pl.lit(None)
+    return rows.with_columns(
+        minor.cast(pl.Int64).alias("amount_minor"),
+        event_time=moment.cast(pl.Datetime("us", "UTC")),
+    )
+
+
+def _parts(
+    table: pl.DataFrame, rows: pl.DataFrame, contract: Contract, *, has_separate_test: bool
+) -> pl.Series:
+    split, delay = contract.split, contract.label.delay
+    if not has_separate_test:
+        return assign_parts(table, split, label_delay=delay)
+    is_test = rows[_SEPARATE_TEST]
+    begins = table.filter(is_test)["event_time"].min()
+    fitting = assign_parts(
+        table.filter(~is_test),
+        split,
+        label_delay=delay,
+        has_test=False,
+        test_start=begins if isinstance(begins, datetime) else None,
+    )
+    test = pl.Series("part", [TEST]).new_from_index(0, int(is_test.sum()))
+    return fitting.append(test)
+
+
+def _features(contract: Contract) -> tuple[str, ...]:
+    return (*contract.numeric_features, *contract.categorical_features)
+
+
+def _counts(table: pl.DataFrame, labelled: LabelledFrame) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name in PARTS:
+        label = table.filter(pl.col("part") == name)["label"]
+        counts[f"{name}_rows"], counts[f"{name}_positives"] = len(label), int(label.sum())
+    counts["gap_rows"] = table["part"].null_count()
+    counts["immature_rows"] = labelled.n_immature
+    counts["unlabelled_rows"] = labelled.n_unlabelled
+    return counts
+
+
+@cache
+def _code_hash() -> str:
+    """Return the hash of the sources that make features: other code may make others."""
+    folder = Path(__file__).parent
+    sources = [path for path in folder.rglob("*.py") if path.parent.name not in _NO_FEATURES]
+    return sha256_json({str(path.relative_to(folder)): sha256_file(path) for path in sources})

@@ -1,0 +1,1 @@
+"""Seeded simulators: a stream of card transactions, and loan applications."""

@@ -1,0 +1,1 @@
+"""Networks trained on rare positives, and the calibrated decisions made from their logits."""

@@ -1,0 +1,1 @@
+"""From logits to decisions, in numpy alone; what fits it lives in ``fitting``."""

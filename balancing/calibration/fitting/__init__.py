@@ -1,0 +1,1 @@
+"""Fits what ``balancing.calibration`` applies; never imported by the service."""

@@ -1,0 +1,270 @@
+"""The policy: everything between a model's logits and a decision, as one immutable object.
+
+``Policy.apply`` is the only way from logits to decisions, so tuning, batch scoring and the
+service cannot differ. Its JSON names itself by the SHA-256 of its content and the model it was
+made for by the SHA-256 of the ONNX file.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from balancing.calibration.calibrator import Calibrator
+from balancing.calibration.prior_shift import PriorShift
+from balancing.calibration.score_map import ScoreMap
+from balancing.calibration.temperatures import (
+    apply_temperatures,
+    class_dependent_temperatures,
+    log_odds,
+)
+from balancing.calibration.thresholds import DecisionArray, Thresholds
+from balancing.metrics.cells import FloatArray
+from infra.errors import InputError
+from infra.storage import canonical_json, sha256_json
+
+# Platforms may round exp differently in the last place; decisions must still agree exactly.
+_GOLDEN_TOLERANCE = 1e-9
+
+
+class PolicyMismatch(InputError):
+    """Raised when a policy is damaged, was made for another model, or decides otherwise here."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Temperatures(_Part):
+    """Class-dependent temperatures and the training figures they are made of.
+
+    Attributes:
+        kind: Which post-processing of logits this is.
+        gamma: Strength; 0 leaves logits as they are.
+        class_counts: Training rows per class: negative, positive.
+        mean_logits: Mean training logit per class.
+    """
+
+    kind: Literal["class_dependent"] = "class_dependent"
+    gamma: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    class_counts: tuple[int, int]
+    mean_logits: tuple[float, float]
+
+    @cached_property
+    def values(self) -> FloatArray:
+        """One temperature per class, ``(2,)``."""
+        return class_dependent_temperatures(self.class_counts, self.gamma)
+
+    def apply(self, logits: ArrayLike) -> FloatArray:
+        """Return the tempered logits, ``(n_rows, 2)`` -> ``(n_rows, 2)`` float64."""
+        return apply_temperatures(logits, self.values, self.mean_logits)
+
+
+class Costs(_Part):
+    """What decisions cost, in major currency units; amounts are in minor ones."""
+
+    review_cost: float = Field(ge=0)
+    loss_rate: float = Field(ge=0, le=1)
+    friction_cost: float = Field(ge=0)
+    minor_units_per_major: int = Field(default=100, gt=0)
+
+
+class GoldenDecisions(_Part):
+    """Logits with the scores and decisions they must give, checked wherever a policy is loaded."""
+
+    logits: tuple[tuple[float, float], ...]
+    risk_score: tuple[float, ...]
+    decision: tuple[int, ...]
+
+
+class CalibrationData(_Part):
+    """The rows a policy was fitted on."""
+
+    fingerprint: str
+    n_rows: int = Field(gt=0)
+    class_counts: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What a policy says about rows.
+
+    Attributes:
+        risk_score: Calibrated probability of the positive class, float64.
+        decision: 0 approve, 1 review, 2 decline; int8.
+        false_positive_rate: Share of negatives at or above the score, float64.
+        alerts_per_day: Alerts a day were the threshold at the score, float64; ``None`` where
+            the traffic is unknown.
+
+    Shape:
+        ``(n_rows,)`` each.
+    """
+
+    risk_score: FloatArray
+    decision: DecisionArray
+    false_positive_rate: FloatArray
+    alerts_per_day: FloatArray | None
+
+
+class Policy(_Part):
+    """From logits to decisions, with everything an auditor asks about how that came to be.
+
+    Attributes:
+        policy_id: SHA-256 of everything else here.
+        model_sha256: The ONNX file whose logits this is for.
+        temperatures: Post-processing of the logits.
+        calibrator: From log-odds to a probability.
+        prior_shift: Base rate correction after calibration, if any.
+        thresholds: Review and decline.
+        costs: What decisions cost, where an objective says so.
+        score_map: Where a score stands.
+        golden: Decisions to check at load.
+        calibration_data: What it was fitted on.
+        created_at: When.
+        actor: By whom.
+        reason: Why.
+    """
+
+    format: Literal[1] = 1
+    policy_id: str
+    model_sha256: str
+    temperatures: Temperatures
+    calibrator: Calibrator
+    prior_shift: PriorShift | None = None
+    thresholds: Thresholds
+    costs: Costs | None = None
+    score_map: ScoreMap
+    golden: GoldenDecisions
+    calibration_data: CalibrationData
+    created_at: AwareDatetime
+    actor: str
+    reason: str
+
+    @classmethod
+    def seal(cls, *, created_at: datetime, **content: Any) -> "Policy":
+        """Return the policy of this content, named by its hash.
+
+        Raises:
+            ValidationError: If the content is no policy.
+        """
+        unnamed = cls(policy_id="", created_at=created_at, **content)
+        return unnamed.model_copy(update={"policy_id": unnamed.content_hash()})
+
+    @classmethod
+    def from_json(cls, text: str | bytes, *, source: str = "policy") -> "Policy":
+        """Read a policy and check that its content has not changed since it was sealed.
+
+        Args:
+            text: JSON as ``to_json`` wrote it.
+            source: What to call it in an error, such as the file's name.
+
+        Raises:
+            PolicyMismatch: If it is no policy, or its id is not the hash of its content.
+        """
+        try:
+            policy = cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the text"
+            raise PolicyMismatch(
+                f"{source} is no readable policy: {where}: {first['msg']}. Run recalibrate again."
+            ) from error
+        found = policy.content_hash()
+        if policy.policy_id != found:
+            raise PolicyMismatch(
+                f"{source} was changed after it was made: its id is {policy.policy_id[:12]}, its "
+                f"content hashes to {found[:12]}. Restore the file or run recalibrate again."
+            )
+        return policy
+
+    def to_json(self) -> str:
+        """Return canonical JSON: equal policies give equal bytes."""
+        return canonical_json(self.model_dump(mode="json", exclude_none=True))
+
+    def apply(self, logits: ArrayLike, amount_minor: ArrayLike | None = None) -> Decisions:
+        """Return scores and decisions; each row's answer is independent of the other rows.
+
+        Args:
+            logits: The model's output.
+            amount_minor: Amount per row in minor currency units. Thresholds are per policy, not
+                per row, so it changes nothing yet.
+
+        Shape:
+            ``(n_rows, 2)`` -> ``(n_rows,)`` each.
+
+        Raises:
+            ValueError: If the logits have another shape or hold NaN.
+        """
+        del amount_minor
+        score, decision = self.decide(logits)
+        return Decisions(
+            risk_score=score,
+            decision=decision,
+            false_positive_rate=self.score_map.false_positive_rate_at(score),
+            alerts_per_day=self.score_map.alerts_per_day_at(score),
+        )
+
+    def decide(self, logits: ArrayLike) -> tuple[FloatArray, DecisionArray]:
+        """Return scores and decisions alone, as :meth:`apply` does, without where they stand.
+
+        Shape:
+            ``(n_rows, 2)`` -> ``(n_rows,)`` float64 and ``(n_rows,)`` int8.
+        """
+        score = self.risk_score(logits)
+        return score, self.thresholds.decide(score)
+
+    def risk_score(self, logits: ArrayLike) -> FloatArray:
+        """Return the calibrated probability, ``(n_rows, 2)`` -> ``(n_rows,)`` float64."""
+        return score_logits(logits, self.temperatures, self.calibrator, self.prior_shift)
+
+    def verify(self, model_sha256: str) -> None:
+        """Refuse a model this policy was not made for.
+
+        Raises:
+            PolicyMismatch: If the hashes differ.
+        """
+        if model_sha256 != self.model_sha256:
+            raise PolicyMismatch(
+                f"Policy {self.policy_id[:12]} was made for model {self.model_sha256[:12]}, not "
+                f"for {model_sha256[:12]}. Run recalibrate for this model."
+            )
+
+    def check_golden(self) -> None:
+        """Decide the golden rows again and compare.
+
+        Raises:
+            PolicyMismatch: If a score or decision differs from the recorded one.
+        """
+        found = self.apply(np.array(self.golden.logits).reshape(-1, 2))
+        expected = np.array(self.golden.risk_score)
+        far = ~np.isclose(found.risk_score, expected, rtol=0, atol=_GOLDEN_TOLERANCE)
+        differs = far | (found.decision != np.array(self.golden.decision, dtype=np.int8))
+        if differs.any():
+            raise PolicyMismatch(
+                f"Policy {self.policy_id[:12]} decides {int(differs.sum())} of {len(expected)} "
+                "golden rows otherwise here than when it was made. Recalibrate with this release."
+            )
+
+    def content_hash(self) -> str:
+        """Return the SHA-256 of everything but the id."""
+        # Fields without a value are left out, so that a later optional field renames no policy.
+        return sha256_json(self.model_dump(mode="json", exclude={"policy_id"}, exclude_none=True))
+
+
+def score_logits(
+    logits: ArrayLike,
+    temperatures: Temperatures,
+    calibrator: Calibrator,
+    prior_shift: PriorShift | None = None,
+) -> FloatArray:
+    """Return risk scores from logits: temperatures, calibrator, prior shift, in this order.
+
+    Shape:
+        ``(n_rows, 2)`` -> ``(n_rows,)``, float64 in [0, 1].
+    """
+    probability = calibrator.apply(log_odds(temperatures.apply(logits)))
+    return probability if prior_shift is None else prior_shift.apply(probability)

@@ -1,0 +1,1 @@
+"""Metrics for rare positives, in numpy alone: ranking, operating points, alerts, calibration."""

@@ -1,0 +1,1 @@
+"""Networks for tables: preprocessing inside, several members, two antisymmetric logits."""

@@ -1,0 +1,53 @@
+"""Hidden layers one after the other and a head on top: the body that MLP and TabM share."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from balancing.networks.dropout import ByteDropout
+from balancing.networks.inputs import InputLayer
+from balancing.networks.network import MemberBody, MemberLinear
+
+
+class LayerStack(MemberBody):
+    """Rectified layers with dropout after each, and one output a member.
+
+    Args:
+        inputs: From inputs and codes to what the first layer takes.
+        layers: ``(m, n_rows, d_in)`` -> ``(n_members, n_rows, width)`` each.
+        n_members: Predictors evaluated in one pass.
+        width: Outputs of the last layer.
+        dropout: Share of each layer's outputs that training leaves out.
+        prior_logit: Where the output starts: the log odds of the training rows.
+    """
+
+    def __init__(
+        self,
+        inputs: InputLayer,
+        layers: Iterable[nn.Module],
+        *,
+        n_members: int,
+        width: int,
+        dropout: float,
+        prior_logit: float,
+    ) -> None:
+        super().__init__()
+        self.n_members = n_members
+        self.inputs = inputs
+        self.layers = nn.ModuleList(layers)
+        self.dropout = ByteDropout(dropout)
+        self.output = MemberLinear(n_members, width, 1)
+        nn.init.constant_(self.output.bias, prior_logit)
+
+    def embed(self, inputs: Tensor, codes: Tensor) -> Tensor:
+        """Return the last hidden layer, ``(n_members, n_rows, width)``."""
+        hidden: Tensor = self.inputs(inputs, codes)
+        for layer in self.layers:
+            hidden = self.dropout(torch.relu(layer(hidden)))
+        return hidden
+
+    def head(self, embeddings: Tensor) -> Tensor:
+        """Return each member's logit of the positive class, ``(n_members, n_rows)``."""
+        logits: Tensor = self.output(embeddings)
+        return logits.squeeze(2)

@@ -1,0 +1,328 @@
+"""The training loop: epochs of steps, judged several times an epoch, the best weights kept.
+
+The loop asks for a step, an order of batches and a judge, never which strategy it serves.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from infra.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+class DeviceUnavailable(InputError):
+    """Raised when the device asked for is not there."""
+
+
+class TrainingConfig(BaseModel):
+    """How weights are fitted, whatever the strategy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_size: int | None = Field(
+        default=None, ge=1, description="Most rows a batch; by default a 64th of them, 128 to 1024."
+    )
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    gradient_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
+    average_decay: float = Field(
+        default=0.998, ge=0, lt=1, description="Of the moving average of weights; 0 turns it off."
+    )
+    max_epochs: int = Field(default=50, ge=1)
+    evaluations_per_epoch: int = Field(default=2, ge=1)
+    patience: int = Field(default=8, ge=1, description="In evaluations without a better one.")
+
+    def batch_size_for(self, n_rows: int) -> int:
+        """Return the batch size: small tables need many steps an epoch, large ones fast ones."""
+        return self.batch_size or min(1024, max(128, n_rows // 64))
+
+
+class Batches(Protocol):
+    """An order of batches."""
+
+    n_batches: int
+
+    def epoch(self) -> Iterator[Tensor]:
+        """Yield the row numbers of each batch of one epoch."""
+
+
+TrainStep = Callable[[Tensor], Tensor]
+"""Row numbers of a batch -> the step's loss, a scalar left on the device."""
+
+Judge = Callable[[], tuple[float, Tensor]]
+"""-> average precision of the validation rows, and their logits ``(n_rows,)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """Progress after an epoch.
+
+    Attributes:
+        epoch: Epochs done, from 1.
+        train_loss: Mean loss of the epoch's steps.
+        validation_average_precision: At the epoch's end; ``None`` without validation rows.
+        best_average_precision: So far; ``None`` without validation rows.
+        seconds_left: Until the end if nothing improves any more.
+    """
+
+    epoch: int
+    train_loss: float
+    validation_average_precision: float | None
+    best_average_precision: float | None
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One look at the validation rows.
+
+    Attributes:
+        epochs: Epochs trained so far, a fraction within an epoch.
+        average_precision: On the validation rows.
+        logits: Of the validation rows, ``(n_rows,)`` on the CPU; ``None`` unless kept.
+    """
+
+    epochs: float
+    average_precision: float
+    logits: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingTrace:
+    """What happened during training.
+
+    Attributes:
+        epochs: Epochs that the kept weights were trained for, a fraction within an epoch.
+        records: One an epoch.
+        evaluations: In order; empty without validation rows.
+        seconds: Wall time.
+    """
+
+    epochs: float
+    records: tuple[EpochRecord, ...]
+    evaluations: tuple[Evaluation, ...]
+    seconds: float
+
+
+OnEpoch = Callable[[EpochRecord], None]
+
+
+def run_epochs(
+    weights: nn.Module,
+    batches: Batches,
+    step: TrainStep,
+    *,
+    config: TrainingConfig,
+    judge: Judge | None = None,
+    n_epochs: float | None = None,
+    keep_logits: bool = False,
+    on_epoch: OnEpoch | None = None,
+) -> TrainingTrace:
+    """Train until the judge sees no progress, or for a fixed length, and keep the best weights.
+
+    Args:
+        weights: Module whose weights the steps change; it ends with the kept ones.
+        batches: Order of the batches.
+        step: Changes the weights by one batch.
+        config: Length, patience, averaging.
+        judge: Judges the current weights; without it ``n_epochs`` must be given.
+        n_epochs: Exact length, a fraction within an epoch; the last weights are then kept.
+        keep_logits: Keep the judge's logits of every evaluation in the trace.
+        on_epoch: Called after every epoch.
+
+    Returns:
+        The trace of the training.
+    """
+    if judge is None and n_epochs is None:
+        raise ValueError("Training needs validation rows or n_epochs to know when to stop.")
+    run = _Run(weights, config, batches.n_batches, judge, n_epochs, keep_logits)
+    while not run.is_done:
+        for rows in batches.epoch():
+            run.after_step(step(rows))
+            if run.is_done:
+                break
+        run.after_epoch(on_epoch)
+    return run.finish()
+
+
+@dataclass
+class _Run:
+    """State of one training: steps counted, evaluations seen, the best weights so far."""
+
+    weights: nn.Module
+    config: TrainingConfig
+    n_batches: int
+    judge: Judge | None
+    n_epochs: float | None
+    keep_logits: bool
+    n_steps: int = 0
+    since_best: int = 0
+    best: Evaluation | None = None
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    losses: list[Tensor] = field(default_factory=list)
+    records: list[EpochRecord] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.average = WeightAverage(self.weights, self.config.average_decay)
+        per_epoch = min(self.config.evaluations_per_epoch, self.n_batches)
+        marks = {round(self.n_batches * (i + 1) / per_epoch) for i in range(per_epoch)}
+        self.evaluation_steps = marks
+        length = self.config.max_epochs if self.n_epochs is None else self.n_epochs
+        self.last_step = max(1, round(length * self.n_batches))
+
+    @property
+    def is_done(self) -> bool:
+        has_stalled = self.n_epochs is None and self.since_best >= self.config.patience
+        return has_stalled or self.n_steps >= self.last_step
+
+    def after_step(self, loss: Tensor) -> None:
+        self.n_steps += 1
+        self.losses.append(loss)
+        self.average.update()
+        position = (self.n_steps - 1) % self.n_batches + 1
+        if self.judge and (position in self.evaluation_steps or self.n_steps == self.last_step):
+            self._evaluate(self.judge)
+
+    def _evaluate(self, judge: Judge) -> None:
+        with self.average.in_place():
+            average_precision, logits = judge()
+            kept = logits.cpu() if self.keep_logits else None
+            epochs = self.n_steps / self.n_batches
+            evaluation = Evaluation(epochs, average_precision, kept)
+            self.evaluations.append(evaluation)
+            self.since_best += 1
+            if self.best is None or average_precision > self.best.average_precision:
+                self.best, self.since_best = evaluation, 0
+                self.best_weights = _copy_of(self.weights)
+
+    def after_epoch(self, on_epoch: OnEpoch | None) -> None:
+        record = EpochRecord(
+            epoch=math.ceil(self.n_steps / self.n_batches),
+            train_loss=float(torch.stack(self.losses).mean()),
+            validation_average_precision=(
+                self.evaluations[-1].average_precision if self.evaluations else None
+            ),
+            best_average_precision=self.best.average_precision if self.best else None,
+            seconds_left=self._seconds_left(),
+        )
+        self.losses.clear()
+        self.records.append(record)
+        logger.debug("epoch done", extra={"epoch": record.epoch, "train_loss": record.train_loss})
+        if on_epoch:
+            on_epoch(record)
+
+    def _seconds_left(self) -> float:
+        steps_left = float(self.last_step - self.n_steps)
+        if self.n_epochs is None:
+            patience_left = max(0, self.config.patience - self.since_best)
+            steps_left = min(
+                steps_left, patience_left * self.n_batches / len(self.evaluation_steps)
+            )
+        return (time.monotonic() - self.started) / self.n_steps * steps_left
+
+    def finish(self) -> TrainingTrace:
+        if self.n_epochs is None:
+            self.weights.load_state_dict(self.best_weights)
+        else:
+            self.average.load()
+        kept_epochs = self.best.epochs if self.n_epochs is None and self.best else None
+        return TrainingTrace(
+            epochs=self.n_steps / self.n_batches if kept_epochs is None else kept_epochs,
+            records=tuple(self.records),
+            evaluations=tuple(self.evaluations),
+            seconds=time.monotonic() - self.started,
+        )
+
+
+def _copy_of(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+class WeightAverage:
+    """Exponential moving average of a module's weights, without the bias of its start.
+
+    With ``decay`` 0 the weights themselves are used and nothing is stored.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.n_updates = 0
+        self.parameters: list[Tensor] = list(module.parameters())
+        self.averages = [p.detach().clone() for p in self.parameters] if decay else []
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the current weights; early on the average forgets faster."""
+        if not self.decay:
+            return
+        self.n_updates += 1
+        decay = min(self.decay, self.n_updates / (self.n_updates + 9))
+        torch._foreach_lerp_(self.averages, self.parameters, 1 - decay)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Put the average in the module's place for a while."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def load(self) -> None:
+        """Leave the average in the module for good."""
+        self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for parameter, average in zip(self.parameters, self.averages, strict=False):
+            parameter.data, average.data = average.data, parameter.data
+
+
+def choose_device(device: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """Return the device to train on; ``auto`` takes CUDA where there is one.
+
+    Raises:
+        DeviceUnavailable: If CUDA is asked for and absent.
+    """
+    has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
+        raise DeviceUnavailable("There is no CUDA device. Got device='cuda'. Use 'cpu' or 'auto'.")
+    return torch.device("cuda" if has_cuda and device != "cpu" else "cpu")
+
+
+@contextmanager
+def seeded(seed: int, *, device: torch.device) -> Iterator[None]:
+    """Fix every draw (start weights, dropout) inside; leave the caller's generators alone."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@torch.no_grad()
+def average_precision(logits: Tensor, label: Tensor) -> Tensor:
+    """Return the average precision, a scalar that stays on the device; ties share a threshold.
+
+    Shape:
+        ``(n_rows,)``, ``(n_rows,)`` -> ``()``.
+    """
+    order = torch.argsort(logits, descending=True, stable=True)
+    score, hit = logits[order], label[order].double()
+    true_positives = hit.cumsum(0)
+    rank = torch.arange(1, len(hit) + 1, device=hit.device, dtype=torch.float64)
+    is_last_of_tie = torch.ones_like(score, dtype=torch.bool)
+    is_last_of_tie[:-1] = score[1:] != score[:-1]
+    recall = (true_positives / true_positives[-1])[is_last_of_tie]
+    precision = (true_positives / rank)[is_last_of_tie]
+    return (torch.diff(recall, prepend=recall.new_zeros(1)) * precision).sum()

@@ -1,0 +1,1 @@
+"""One row in, one decision out: bundles, the scorer and the HTTP service."""

@@ -1,0 +1,71 @@
+"""Answers as they leave the service, and the ids that name them."""
+
+import os
+import time
+import uuid
+from typing import Any
+
+import msgspec
+
+from serving.reasons import Reason
+from serving.scorer import ScoredRow, Scorer
+
+
+class AtThisScore(msgspec.Struct, frozen=True):
+    """What deciding at this score means: share of negatives stopped, and alerts a day."""
+
+    false_positive_rate: float
+    alerts_per_day: float | None
+
+
+class ModelName(msgspec.Struct, frozen=True):
+    """Which model and policy decided."""
+
+    name: str
+    version: str
+    policy_version: str
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The answer to one row."""
+
+    decision_id: str
+    id: str | None
+    risk_score: float
+    decision: str
+    reasons: tuple[Reason, ...]
+    flags: tuple[str, ...]
+    at_this_score: AtThisScore
+    model: ModelName
+    degraded: bool = False
+
+
+def answer(row: ScoredRow, scorer: Scorer) -> Answer:
+    """Return the answer to a scored row, under a new decision id."""
+    return Answer(
+        decision_id=new_decision_id(),
+        id=row.id,
+        risk_score=row.risk_score,
+        decision=row.decision,
+        reasons=row.reasons,
+        flags=row.flags,
+        at_this_score=AtThisScore(
+            false_positive_rate=row.false_positive_rate, alerts_per_day=row.alerts_per_day
+        ),
+        model=ModelName(scorer.name, scorer.model_version, scorer.policy_version),
+    )
+
+
+def new_decision_id() -> str:
+    """Return a UUID of version 7 (RFC 9562): ids sort by the millisecond they were made in."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10), "big")
+    value = (milliseconds & (1 << 48) - 1) << 80 | random
+    value = value & ~(0xF000 << 64) | 0x7000 << 64
+    value = value & ~(0xC000 << 48) | 0x8000 << 48
+    return str(uuid.UUID(int=value))
+
+
+def encode(value: Any) -> bytes:
+    """Return JSON bytes; a number that is none (NaN) becomes null."""
+    return msgspec.json.encode(value)

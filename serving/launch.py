@@ -1,0 +1,203 @@
+"""Starting the service, and making sure that nothing of it stays behind."""
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from infra.errors import InputError, Refusal
+from serving.served_models import load_models
+
+_SERVICE = "serving.service:ScoringService"
+_STOP_SECONDS = 15.0
+_STDERR = 2
+
+
+class PortInUse(InputError):
+    """Raised when another program listens on the wanted port."""
+
+
+class UnknownHost(InputError):
+    """Raised when the host to listen on has no address."""
+
+
+class ServiceNotReady(Refusal):
+    """Raised when a service does not become ready in time, or ends instead."""
+
+
+def serve(
+    names: Sequence[str] = (),
+    *,
+    host: str = "127.0.0.1",
+    port: int = 3000,
+    home: Path,
+    workers: int = 1,
+) -> int:
+    """Run the service until it is told to stop; return its exit status.
+
+    Args:
+        names: Models to serve, the first one as default; empty means every champion.
+        host: Address to listen on.
+        port: Port to listen on.
+        home: The state folder.
+        workers: Processes that answer.
+
+    Raises:
+        PortInUse: If the port is taken.
+        UnknownModel: If there is no such model.
+        BundleMismatch: If a model does not verify.
+    """
+    with running_service(names, host=host, port=port, home=home, workers=workers) as process:
+        return process.wait()
+
+
+@contextlib.contextmanager
+def running_service(
+    names: Sequence[str] = (),
+    *,
+    host: str = "127.0.0.1",
+    port: int,
+    home: Path,
+    workers: int = 1,
+    log: int | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the service and stop it, with all its processes, when the block ends.
+
+    The models are loaded and verified here first, so that a mistake is one line, not a log.
+
+    Args:
+        names: Models to serve, the first one as default; empty means every champion.
+        host: Address to listen on.
+        port: Port to listen on.
+        home: The state folder.
+        workers: Processes that answer.
+        log: File descriptor for what the service prints; None for this process's standard error.
+    """
+    host = _address(host)
+    check_port_is_free(host, port)
+    load_models(home, names)
+    command = [sys.executable, "-m", "bentoml", "serve", _SERVICE]
+    command += ["--host", host, "--port", str(port)]
+    # BentoML's own files are of no use after the service, and two services must not share them.
+    with tempfile.TemporaryDirectory(prefix="whitecrow-service-") as scratch:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            command,
+            env=_environment(names, home, workers, scratch),
+            cwd=scratch,
+            # Standard output is for results: BentoML's own lines go where logs go.
+            stdout=_STDERR if log is None else log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            with _signals_forwarded(process):
+                yield process
+        finally:
+            _stop(process)
+
+
+def wait_until_ready(url: str, timeout: float = 60.0) -> None:
+    """Return as soon as the service at ``url`` is ready to answer.
+
+    Args:
+        url: Such as ``http://127.0.0.1:3000``.
+        timeout: Seconds to wait.
+
+    Raises:
+        ServiceNotReady: If it is not ready by then.
+    """
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=1.0) as response:  # noqa: S310
+                if response.status == 200:
+                    return
+        except (OSError, urllib.error.URLError, http.client.HTTPException):
+            time.sleep(0.1)
+    raise ServiceNotReady(f"The service at {url} is not ready after {timeout:g} s. See its log.")
+
+
+def check_port_is_free(host: str, port: int) -> None:
+    """Raise :class:`PortInUse` if a program listens there already."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As servers do: a port that a stopped service just left counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortInUse(
+                f"Cannot listen on {host}:{port} ({error.strerror}). Stop the program there, or "
+                f"choose another port: --port {port + 1}."
+            ) from None
+
+
+def _address(host: str) -> str:
+    """Return the address of a host; BentoML takes addresses only."""
+    try:
+        address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0]
+    except OSError as error:
+        raise UnknownHost(
+            f"Cannot listen on {host!r} ({error.strerror}). Use an address of this machine, such "
+            "as 127.0.0.1, or 0.0.0.0 for all of them."
+        ) from None
+    return str(address)
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a port that is free right now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _environment(names: Sequence[str], home: Path, workers: int, scratch: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "WHITECROW_HOME": str(home.resolve()),
+        "WHITECROW_MODELS": ",".join(names),
+        "BENTOML_HOME": scratch,
+        "BENTOML_DO_NOT_TRACK": "True",
+        "BENTOML_CONFIG_OPTIONS": f"services.whitecrow.workers={workers}",
+    }
+
+
+@contextlib.contextmanager
+def _signals_forwarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Hand SIGTERM and SIGINT to the service while the block runs; its end ends the block."""
+
+    def forward(*_: object) -> None:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+
+    # Only the main thread may handle signals; elsewhere they are its owner's to handle.
+    is_main = threading.current_thread() is threading.main_thread()
+    wanted = (signal.SIGTERM, signal.SIGINT) if is_main else ()
+    before = {number: signal.signal(number, forward) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the service; what does not end when asked is killed, workers included."""
+    if process.poll() is None:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

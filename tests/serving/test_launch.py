@@ -1,0 +1,101 @@
+"""Starting refuses in one line what cannot work, and stopping leaves nothing behind."""
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from serving.bundle import BundleMismatch
+from serving.launch import (
+    PortInUse,
+    ServiceNotReady,
+    UnknownHost,
+    check_port_is_free,
+    free_port,
+    serve,
+    wait_until_ready,
+)
+from serving.model_store import ModelStore, UnknownModel
+
+
+def _home(store: ModelStore) -> Path:
+    return store.bundle_folder("shop", "1").parents[2]
+
+
+def test_a_port_in_use_is_refused_with_a_way_out(store: ModelStore) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        with pytest.raises(PortInUse, match=f"127.0.0.1:{port} .*--port {port + 1}"):
+            serve(["shop"], port=port, home=_home(store))
+
+
+def test_a_free_port_is_free() -> None:
+    check_port_is_free("127.0.0.1", free_port())
+
+
+def test_a_host_without_an_address_is_refused_with_a_way_out(store: ModelStore) -> None:
+    with pytest.raises(UnknownHost, match=r"'no\.such\.host\.invalid' .*127\.0\.0\.1"):
+        serve(["shop"], host="no.such.host.invalid", port=free_port(), home=_home(store))
+
+
+def test_an_unknown_model_is_refused_before_anything_starts(store: ModelStore) -> None:
+    with pytest.raises(UnknownModel, match="there are: shop"):
+        serve(["nope"], port=free_port(), home=_home(store))
+
+
+def test_a_state_folder_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(UnknownModel, match="No model is live .*whitecrow train"):
+        serve(port=free_port(), home=tmp_path)
+
+
+def test_a_broken_bundle_is_refused_before_anything_starts(new_home, tmp_path: Path) -> None:
+    store = new_home(tmp_path)
+    model = store.bundle_folder("shop", "1") / "model.onnx"
+    content = bytearray(model.read_bytes())
+    content[100] ^= 1
+    model.write_bytes(content)
+
+    with pytest.raises(BundleMismatch, match=r"model\.onnx"):
+        serve(["shop"], port=free_port(), home=tmp_path)
+
+
+def test_waiting_for_nobody_ends() -> None:
+    with pytest.raises(ServiceNotReady, match="not ready after 0.3 s"):
+        wait_until_ready(f"http://127.0.0.1:{free_port()}", timeout=0.3)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_every_process(store: ModelStore, shop_row, number: int) -> None:
+    port = free_port()
+    code = (
+        "import sys; from pathlib import Path; from serving.launch import serve; "
+        f"sys.exit(serve(['shop'], port={port}, home=Path({str(_home(store))!r}), workers=2))"
+    )
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_until_ready(f"http://127.0.0.1:{port}", timeout=60)
+        for _ in range(20):
+            answer = httpx.post(f"http://127.0.0.1:{port}/v1/score", json=shop_row())
+            assert answer.status_code == 200
+        family = psutil.Process(launcher.pid).children(recursive=True)
+        assert len(family) >= 3, "a supervisor and two workers"
+
+        launcher.send_signal(number)
+        launcher.wait(30)
+        _, alive = psutil.wait_procs(family, timeout=5)
+    finally:
+        launcher.kill()
+        launcher.wait()
+
+    assert not alive
+    check_port_is_free("127.0.0.1", port)

@@ -1,0 +1,97 @@
+"""The real BentoML server, over a real socket."""
+
+import json
+import socket
+from urllib.parse import urlsplit
+
+import httpx
+
+
+def test_it_is_alive_ready_and_measured_by_bentoml(client: httpx.Client) -> None:
+    assert client.get("/livez").status_code == 200
+    assert client.get("/readyz").status_code == 200
+    assert "bentoml_service_request_total" in client.get("/metrics").text
+
+
+def test_it_scores_a_row_and_a_batch(client: httpx.Client, shop_row) -> None:
+    answer = client.post("/v1/score", json=shop_row(AMOUNT=300.0))
+    batch = client.post("/v1/score/batch", json={"rows": [shop_row(), {}]})
+
+    assert answer.status_code == 200
+    assert answer.json()["decision"] == "review"
+    assert answer.json()["model"] == {"name": "shop", "version": "1", "policy_version": "1"}
+    assert batch.json()["results"][0]["decision"] == "approve"
+    assert batch.json()["results"][1]["error"]["code"] == "missing_field"
+
+
+def test_it_serves_several_models(client: httpx.Client, shop_row) -> None:
+    scores = [client.post(f"/v1/models/{name}/score", json=shop_row()).json()["risk_score"]
+              for name in ("shop", "outlet")]  # fmt: skip
+
+    assert scores[0] < scores[1]
+
+
+def test_its_refusals_have_one_shape_on_every_path(client: httpx.Client) -> None:
+    for method, path, status in [
+        ("GET", "/nothing", 404),
+        ("GET", "/docs.json", 404),
+        ("GET", "/v1/score", 405),
+        ("POST", "/readyz", 405),
+        ("POST", "/metrics", 405),
+    ]:
+        response = client.request(method, path)
+
+        assert response.status_code == status, path
+        assert set(response.json()["error"]) == {"code", "message", "field", "retry"}
+
+
+def test_a_huge_body_is_refused_and_the_server_goes_on(client: httpx.Client, shop_row) -> None:
+    for content in (b" " * (8 << 20), iter([b" " * (1 << 20)] * 8)):
+        response = client.post(
+            "/v1/score", content=content, headers={"Content-Type": "application/json"}
+        )
+
+        assert response.status_code == 413
+        assert response.json()["error"]["code"] == "body_too_large"
+    assert client.post("/v1/score", json=shop_row()).status_code == 200
+
+
+def test_a_thousand_explained_rows_are_answered_in_time(client: httpx.Client, shop_row) -> None:
+    rows = [shop_row(ORDER_ID=number, AMOUNT=400.0) for number in range(1000)]
+
+    results = client.post("/v1/score/batch", json={"rows": rows}).json()["results"]
+
+    assert [result["id"] for result in results] == [str(number) for number in range(1000)]
+    assert all(result["reasons"] for result in results)
+
+
+def test_a_client_that_goes_away_disturbs_nobody(
+    client: httpx.Client, service_url: str, shop_row
+) -> None:
+    address = urlsplit(service_url)
+    head = b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{"
+    for _ in range(5):
+        with socket.create_connection((address.hostname, address.port)) as connection:
+            connection.sendall(head)
+
+    assert client.post("/v1/score", json=shop_row()).status_code == 200
+
+
+def test_its_pages_are_served(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    page = client.get("/docs")
+
+    assert document["openapi"].startswith("3.1")
+    assert "/v1/models/outlet/score" in document["paths"]
+    assert page.headers["content-type"].startswith("text/html")
+    assert client.get("/").text == page.text
+
+
+def test_the_documented_example_is_the_answer(client: httpx.Client) -> None:
+    operation = client.get("/openapi.json").json()["paths"]["/v1/score"]["post"]
+    request = operation["requestBody"]["content"]["application/json"]["example"]
+    expected = operation["responses"]["200"]["content"]["application/json"]["example"]
+
+    answer = client.post("/v1/score", content=json.dumps(request)).json()
+
+    assert answer | {"decision_id": ""} == expected | {"decision_id": ""}

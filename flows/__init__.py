@@ -1,0 +1,1 @@
+"""The pipeline put together, from validation to release, and the command line."""

@@ -1,0 +1,189 @@
+"""Commands around data: simulate, contracts, validate, featurize."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.commands.console import console, print_json
+from flows.commands.options import AsJson, AsOf, Contract, Data, Out
+from infra.errors import InputError
+from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from features.validation.outcome import ValidationOutcome
+    from flows.run_folder import RunFolder
+
+_SHOWN_RULES = 3
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register this module's commands."""
+    simulations = typer.Typer(no_args_is_help=True, help="Make realistic data with known fraud.")
+    simulations.command("transactions")(simulate_transactions)
+    simulations.command("loans")(simulate_loans)
+    contracts = typer.Typer(no_args_is_help=True, help="Draft and check contracts.")
+    contracts.command("draft")(draft)
+    contracts.command("check")(check)
+    app.add_typer(simulations, name="simulate")
+    app.add_typer(contracts, name="contract")
+    app.command()(validate)
+    app.command()(featurize)
+
+
+def simulate_transactions(
+    out: Out,
+    rows: Annotated[int, typer.Option(help="Transactions to make.")] = 100_000,
+    seed: Annotated[int, typer.Option(help="Fixes the result.")] = 0,
+    fraud_rate: Annotated[float, typer.Option(help="Share of frauds.")] = 0.005,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate a card stream with several kinds of fraud (contract: simulated_stream)."""
+    from features.simulation.transactions import simulate_transactions_to
+
+    simulate_transactions_to(out, rows, seed=seed, fraud_rate=fraud_rate)
+    _show_simulated(out, rows, contract="simulated_stream", as_json=as_json)
+
+
+def simulate_loans(
+    out: Out,
+    rows: Annotated[int, typer.Option(help="Applications to make.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Fixes the result.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate loan applications and their outcomes (contract: simulated_loans)."""
+    from features.simulation.loans import simulate_loans_to
+
+    simulate_loans_to(out, rows, seed=seed)
+    _show_simulated(out, rows, contract="simulated_loans", as_json=as_json)
+
+
+def _show_simulated(out: Path, rows: int, *, contract: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"out": out, "rows": rows, "contract": contract})
+        return
+    console.print(f"{rows:,} rows in {out}")
+    console.print(f"Next: whitecrow train {out} --contract {contract}")
+
+
+def draft(
+    data: Data,
+    label: Annotated[str, typer.Option(help="The column to predict.")],
+    out: Out,
+    time: Annotated[str | None, typer.Option(help="The column that says when.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the contract.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Propose a contract for a table nobody here has seen."""
+    from features.drafting.draft import draft_contract
+    from features.ingestion.tables import read_table
+    from infra.storage import write_atomically
+
+    if out.exists() and not force:
+        raise InputError(f"{out} exists. Choose another --out, or replace it with --force.")
+    proposal = draft_contract(read_table(data), label=label, time=time, name=name or out.stem)
+    with write_atomically(out) as staging:
+        staging.write_text(proposal.toml, "utf-8")
+    if as_json:
+        print_json({"out": out, "notes": list(proposal.notes)})
+        return
+    for note in proposal.notes:
+        console.print(f"[yellow]note[/]  {note}")
+    console.print(f"Drafted {out}. Read it, then: whitecrow contract check {out} {data}")
+
+
+def check(
+    contract: Annotated[str, typer.Argument(help="Contract file, or a shipped one's name.")],
+    data: Annotated[str | None, typer.Argument(help="A table that it should fit.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a contract, alone or against a table: its columns, types, times and label."""
+    from features.contract import read_contract
+    from features.ingestion.conforming import conform
+    from features.ingestion.tables import read_table
+    from features.labels import attach_labels
+
+    read = read_contract(contract)
+    if data:
+        table = read_table(data)
+        resolved = read.resolve(table.columns)
+        attach_labels(conform(table, resolved), resolved)
+    if as_json:
+        print_json({"contract": read.name, "data": data, "valid": True})
+    else:
+        console.print(f"Contract {read.name} " + (f"fits {data}." if data else "is valid."))
+
+
+def validate(
+    data: Data,
+    contract: Contract,
+    requeue: Annotated[
+        bool, typer.Option("--requeue", help="DATA is a corrected quarantine file.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Also write the rows that passed here.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check every row and the table as a whole; failing rows go to a quarantine file."""
+    from features.contract import read_contract
+    from flows.run_folder import RunFolder
+    from flows.validation import DATA, requeue_rows, validate_sources
+    from flows.workspace import Workspace
+
+    declared, workspace = read_contract(contract), Workspace.open(Settings())
+    run = RunFolder(workspace.new_run(f"validate-{declared.name}"))
+    if requeue:
+        outcome = requeue_rows(data, declared, run, workspace, contract_reference=contract)
+    else:
+        validated = validate_sources(
+            {DATA: data}, declared, run, workspace, contract_reference=contract
+        )
+        outcome = validated.outcomes[DATA]
+    if out is not None:
+        shutil.copyfile(run.passed_of(DATA), out)
+    _show_outcome(outcome, run, contract=contract, as_json=as_json)
+
+
+def _show_outcome(
+    outcome: "ValidationOutcome", run: "RunFolder", *, contract: str, as_json: bool
+) -> None:
+    from flows.validation import counts_in_words
+
+    if as_json:
+        print_json(
+            {
+                "read": outcome.read,
+                "passed": outcome.passed,
+                "quarantined": outcome.quarantined,
+                "passed_file": outcome.passed_path,
+                "quarantine_file": outcome.quarantine_path,
+                "report": run.validation_page,
+            }
+        )
+        return
+    console.print(counts_in_words(outcome))
+    console.print(f"Report: {run.validation_page}")
+    for failure in outcome.row_failures[:_SHOWN_RULES]:
+        first = failure.examples[0].row + 1 if failure.examples else "?"
+        console.print(f"  {failure.count:,} × {failure.name}, first in row {first}")
+    if outcome.quarantined:
+        path = outcome.quarantine_path
+        console.print(
+            f"Correct {path}, then: whitecrow validate --requeue {path} --contract {contract}"
+        )
+
+
+def featurize(
+    data: Data, contract: Contract, out: Out, as_of: AsOf = None, as_json: AsJson = False
+) -> None:
+    """Write a table of features, label and part, one row for each labelled row of DATA."""
+    from flows.standalone import featurize_file
+
+    counts = featurize_file(Settings(), data, contract, out, as_of=as_of)
+    if as_json:
+        print_json({"out": out, **counts})
+        return
+    console.print(f"{out}: " + ", ".join(f"{key} {value:,}" for key, value in counts.items()))

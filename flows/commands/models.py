@@ -1,0 +1,163 @@
+"""Commands around models: train, score, promote, rollback."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.commands.console import console, print_json
+from flows.commands.options import Actor, AsJson, AsOf, Contract, Data, Out, Reason, Seed
+from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from flows.promotion import Change, Mirror
+
+Reference = Annotated[str, typer.Argument(help="NAME, NAME@champion, NAME@challenger, NAME:3.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register this module's commands."""
+    app.command()(train)
+    app.command()(score)
+    app.command()(promote)
+    app.command()(rollback)
+
+
+def train(
+    data: Data,
+    contract: Contract,
+    test: Annotated[
+        Path | None, typer.Option(help="Separate test rows; DATA is then all for fitting.")
+    ] = None,
+    strategy: Annotated[str | None, typer.Option(help="How to treat the imbalance.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Run configuration (TOML).")] = None,
+    seed: Seed = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_of: AsOf = None,
+    name: Annotated[str | None, typer.Option(help="Model name; default: the contract's.")] = None,
+    actor: Actor = None,
+    reason: Reason = "trained on request",
+    as_json: AsJson = False,
+) -> None:
+    """Validate, featurize, train, recalibrate, evaluate and register a model."""
+    from flows.orchestration import prepare_orchestration
+    from flows.request import train_request
+    from flows.workspace import Workspace
+
+    settings = Settings()
+    request = train_request(
+        data=data,
+        contract=contract,
+        test=test,
+        strategy=strategy,
+        config=config,
+        seed=seed,
+        device=device,
+        as_of=as_of,
+        name=name,
+        actor=actor or settings.actor,
+        reason=reason,
+    )
+    prepare_orchestration(Workspace.open(settings))
+
+    # Prefect reads its settings when it is imported.
+    from flows.pipeline import run_training
+
+    outcome = run_training(request, settings)
+    if as_json:
+        print_json(outcome.to_json())
+    else:
+        outcome.show(console)
+
+
+def score(
+    data: Data,
+    model: Annotated[str, typer.Option("--model", "-m", help="NAME, NAME@alias or NAME:3.")],
+    out: Out,
+    reasons: Annotated[
+        bool, typer.Option(help="Explain rows that are not approved; costs a score a feature.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Score every row of a table with a released model and its policy."""
+    from flows.scoring import score_table
+
+    summary = score_table(Settings(), data, model, out, with_reasons=reasons)
+    if as_json:
+        print_json(summary.to_json())
+        return
+    console.print(
+        f"{summary.rows:,} rows scored by {summary.name}:{summary.model_version} "
+        f"(policy {summary.policy_version}) in {summary.seconds:.1f} s: "
+        + ", ".join(f"{count:,} {word}" for word, count in summary.decisions.items())
+    )
+    console.print(f"Written: {out}")
+
+
+def promote(
+    reference: Reference,
+    reason: Annotated[str, typer.Option(help="Why; written to the ledger.")],
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a version the one that answers."""
+    from flows.promotion import promote as promote_version
+
+    settings = Settings()
+    change = promote_version(
+        settings,
+        reference,
+        actor=actor or settings.actor,
+        reason=reason,
+        mirror=_registry_mirror(settings),
+    )
+    _show(change, as_json=as_json)
+
+
+def rollback(
+    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    reason: Annotated[str, typer.Option(help="Why; written to the ledger.")],
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring back the version and the policy that were live before."""
+    from flows.promotion import rollback as roll_back
+
+    settings = Settings()
+    change = roll_back(
+        settings,
+        name,
+        actor=actor or settings.actor,
+        reason=reason,
+        mirror=_registry_mirror(settings),
+    )
+    _show(change, as_json=as_json)
+
+
+def _registry_mirror(settings: Settings) -> "Mirror":
+    def mirror(name: str, alias: str, version: str) -> None:
+        from infra.tracking import open_tracking
+
+        open_tracking(settings).set_alias(name, alias, version)
+
+    return mirror
+
+
+def _show(change: "Change", *, as_json: bool) -> None:
+    before, after = change.before, change.after
+    if as_json:
+        print_json(
+            {
+                "name": change.name,
+                "before": before.model_version if before else None,
+                "version": after.model_version,
+                "policy_version": after.policy_version,
+                "ledger_sequence": after.ledger_sequence,
+            }
+        )
+        return
+    was = f" (was version {before.model_version})" if before else ""
+    console.print(
+        f"{change.name}: version {after.model_version} with policy {after.policy_version} "
+        f"is live{was}; ledger entry {after.ledger_sequence}."
+    )

@@ -1,0 +1,102 @@
+"""What a person asks for when a model is to be trained; also the parameters of the flow."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from balancing.strategies.strategy import Device
+from features.contract import Contract, read_contract
+from flows.run_config import RunConfig, read_run_config
+from infra.errors import InputError
+
+
+class RequestError(InputError):
+    """Raised when a value on the command line cannot be used."""
+
+
+def parse_moment(text: str | None) -> datetime | None:
+    """Return a moment written in ISO 8601, read as UTC where it has no offset.
+
+    Raises:
+        RequestError: If it is not such a moment.
+    """
+    try:
+        return None if text is None else _aware(datetime.fromisoformat(text))
+    except ValueError:
+        raise RequestError(f"--as-of: write a moment like 2018-09-06. Got {text!r}.") from None
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+
+class TrainRequest(BaseModel):
+    """One training: which data, under which contract, how.
+
+    Attributes:
+        data: A table in any format that whitecrow reads.
+        contract: Path of a contract, or the name of a shipped one.
+        test: A separate file of test rows; then every row of ``data`` is for fitting.
+        name: Name of the model; default: the contract's.
+        config: Strategy, seed, rule for few positives.
+        device: Where to train.
+        as_of: The moment whose knowledge counts; a naive one is read as UTC.
+        actor: Who asks.
+        reason: Why.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str
+    contract: str
+    test: Path | None = None
+    name: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    config: RunConfig = Field(default_factory=RunConfig)
+    device: Device = "auto"
+    as_of: Annotated[datetime | None, AfterValidator(_aware)] = None
+    actor: str
+    reason: str = "trained on request"
+
+    @property
+    def model_name(self) -> str:
+        """The model's name."""
+        return self.name or self.read_contract().name
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Path or URI of the data, and of the test rows where they are apart."""
+        test = {} if self.test is None else {"test": str(self.test)}
+        return {"data": self.data, **test}
+
+    def read_contract(self) -> Contract:
+        """Return the contract, its patterns not yet expanded.
+
+        Raises:
+            ContractError: If there is none, or it is wrong.
+        """
+        return read_contract(self.contract)
+
+
+def train_request(
+    *,
+    strategy: str | None = None,
+    config: Path | None = None,
+    seed: int | None = None,
+    as_of: str | None = None,
+    **values: Any,
+) -> TrainRequest:
+    """Return the request that a command line means.
+
+    Raises:
+        RunConfigError: If the configuration file is wrong.
+        RequestError: If a value is.
+    """
+    run_config = read_run_config(config, strategy=strategy, seed=seed)
+    try:
+        return TrainRequest(config=run_config, as_of=parse_moment(as_of), **values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]).replace("_", "-")
+        raise RequestError(f"--{key}: {first['msg']}. Got {first['input']!r}.") from None

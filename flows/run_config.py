@@ -1,0 +1,67 @@
+"""How a run trains: the strategy, the seed and the rule for few positives. Read from TOML."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from balancing.cross_fitting import FEWEST_HELD_BACK_POSITIVES
+from balancing.strategies.erm import ErmConfig
+from balancing.strategies.registry import StrategyConfig
+from infra.errors import InputError
+
+
+class RunConfigError(InputError):
+    """Raised for a run configuration that cannot be read; names the offending key."""
+
+
+class RunConfig(BaseModel):
+    """Everything that shapes a trained network apart from the data and the contract.
+
+    Attributes:
+        strategy: A tagged union on ``kind``.
+        seed: Fixes the result to the bit, on one machine and thread count.
+        few_positives: With fewer positives than this in validation and calibration together,
+            the length of training and the calibration come from ``n_folds`` folds over all rows
+            that are not test rows, and the network is fitted again on all of them.
+        n_folds: Folds of the above.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strategy: StrategyConfig = Field(default_factory=ErmConfig)
+    seed: int = Field(default=0, ge=0)
+    few_positives: int = Field(default=FEWEST_HELD_BACK_POSITIVES, ge=0)
+    n_folds: int = Field(default=4, ge=2)
+
+
+def read_run_config(path: Path | None, *, strategy: str | None, seed: int | None) -> RunConfig:
+    """Return the configuration in a TOML file with the command line's choices laid over it.
+
+    Raises:
+        RunConfigError: If the file cannot be read, or has an unknown key or a bad value.
+    """
+    mapping = _read_toml(path) if path else {}
+    given = mapping.get("strategy", {})
+    if isinstance(given, dict):
+        mapping["strategy"] = {"kind": "erm", **given} | ({"kind": strategy} if strategy else {})
+    if seed is not None:
+        mapping["seed"] = seed
+    try:
+        return RunConfig.model_validate(mapping)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise RunConfigError(f"{path or 'run configuration'}: {key}: {first['msg']}.") from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise RunConfigError(f"Cannot read {path}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise RunConfigError(f"Cannot read {path}: it is not UTF-8 text.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RunConfigError(f"Configuration {path} is not valid TOML: {error}.") from None

@@ -1,0 +1,99 @@
+"""The folder of one run: every step reads what the step before wrote here, by name."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.storage import write_atomically
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths of what a run makes."""
+
+    root: Path
+
+    def passed_of(self, role: str) -> Path:
+        """Rows of a source that passed validation, typed."""
+        return self.root / f"{role}_passed.parquet"
+
+    def quarantine_of(self, role: str) -> Path:
+        """Rows of a source that failed, with the rules they broke."""
+        return self.root / f"{role}_quarantine.parquet"
+
+    @property
+    def validation(self) -> Path:
+        """Outcome of validation, for machines."""
+        return self.root / "validation.json"
+
+    @property
+    def validation_page(self) -> Path:
+        """Outcome of validation, for people."""
+        return self.root / "validation.html"
+
+    @property
+    def profile(self) -> Path:
+        """Profile of the rows that a later run is compared with."""
+        return self.root / "profile.json"
+
+    @property
+    def onnx(self) -> Path:
+        """The trained network."""
+        return self.root / "model.onnx"
+
+    @property
+    def training(self) -> Path:
+        """How training went: epochs, history, class counts, mean logits."""
+        return self.root / "training.json"
+
+    @property
+    def calibration(self) -> Path:
+        """Logits, labels, amounts and times that the policy is fitted on."""
+        return self.root / "calibration.parquet"
+
+    @property
+    def trained_logits(self) -> Path:
+        """Logits of the network before export on some rows, for the parity gates."""
+        return self.root / "trained_logits.parquet"
+
+    @property
+    def policy(self) -> Path:
+        """The policy."""
+        return self.root / "policy.json"
+
+    @property
+    def evaluation(self) -> Path:
+        """Metrics with intervals, and curves."""
+        return self.root / "evaluation.json"
+
+    @property
+    def plots(self) -> Path:
+        """Pictures."""
+        return self.root / "plots"
+
+    @property
+    def bundle(self) -> Path:
+        """The model bundle, before it has a version."""
+        return self.root / "bundle"
+
+    @property
+    def parity(self) -> Path:
+        """The parity record."""
+        return self.root / "parity.json"
+
+    @property
+    def report(self) -> Path:
+        """The page that tells a person how the model does."""
+        return self.root / "report.html"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write readable JSON, whole or not at all."""
+    with write_atomically(path) as staging:
+        staging.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False), "utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text("utf-8"))

@@ -1,0 +1,169 @@
+"""What an auditor reads in MLflow two years later, through its own client."""
+
+import json
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import polars as pl
+import pytest
+from mlflow import MlflowClient
+
+from balancing.inference import OnnxModel
+from flows.featurization import read_features
+from flows.training import as_arrays, rows_of
+from infra.revision import code_revision
+from infra.storage import sha256_file
+
+pytestmark = pytest.mark.xdist_group("trained")
+
+
+@pytest.fixture(scope="module")
+def client(trained) -> MlflowClient:
+    uri = trained.settings.mlflow_uri
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@pytest.fixture(autouse=True)
+def _this_store(trained) -> None:
+    mlflow.set_tracking_uri(trained.settings.mlflow_uri)
+    mlflow.set_registry_uri(trained.settings.mlflow_uri)
+
+
+@pytest.fixture(scope="module")
+def run(client, trained):
+    return client.get_run(trained.answer["run_id"])
+
+
+@pytest.fixture(scope="module")
+def artifacts(client, run, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("artifacts")
+    return Path(client.download_artifacts(run.info.run_id, "", str(folder)))
+
+
+@pytest.fixture(scope="module")
+def version(client):
+    return client.get_model_version_by_alias("stream", "champion")
+
+
+def test_the_run_ended_well_and_says_who_asked_and_why(run, client) -> None:
+    assert run.info.status == "FINISHED"
+    assert client.get_experiment(run.info.experiment_id).name == "stream"
+    assert run.data.tags["whitecrow.actor"] == "ana"
+    assert run.data.tags["whitecrow.reason"] == "first"
+
+
+def test_the_whole_configuration_is_there_twice(run, artifacts) -> None:
+    config = json.loads((artifacts / "config.json").read_text())
+    strategy = config["request"]["config"]["strategy"]
+
+    assert run.data.params["request.config.strategy.network.width"] == "16"
+    assert run.data.params["request.config.seed"] == "0"
+    assert run.data.params["contract.label.column"] == "TX_FRAUD"
+    assert (strategy["network"]["n_members"], strategy["training"]["max_epochs"]) == (2, 3)
+    assert set(run.data.params) >= {
+        f"request.config.strategy.training.{key}" for key in strategy["training"]
+    }
+
+
+def test_the_data_are_known_by_their_bytes(run, stream) -> None:
+    (data,) = run.inputs.dataset_inputs
+    tags = {tag.key: tag.value for tag in data.tags}
+
+    assert tags == {"mlflow.data.context": "data", "sha256": sha256_file(stream)}
+    assert data.dataset.name == "stream.parquet"
+    assert json.loads(data.dataset.source) == {"uri": str(stream)}
+    assert json.loads(data.dataset.profile) == {"rows": "20000", "columns": "12"}
+
+
+def test_every_row_is_accounted_for(run, trained) -> None:
+    counts = {k: int(v) for k, v in run.data.metrics.items() if k.startswith("rows_")}
+    parts = ("train", "validation", "calibration", "test")
+    left_out = ("gap_rows", "immature_rows", "unlabelled_rows")
+
+    assert sum(counts[f"rows_{name}_rows"] for name in parts) + sum(
+        counts[f"rows_{name}"] for name in left_out
+    ) == 20_000  # fmt: skip
+    assert all(counts[f"rows_{name}_positives"] > 0 for name in parts)
+
+
+def test_metrics_stand_with_the_ends_of_their_intervals(run, trained) -> None:
+    for name, found in trained.answer["metrics"].items():
+        assert run.data.metrics[f"test_{name}"] == found["value"]
+        assert run.data.metrics[f"test_{name}_low"] == found["low"]
+        assert run.data.metrics[f"test_{name}_high"] == found["high"]
+    assert {"average_precision", "roc_auc", "recall_at_fpr_0.001", "brier_score"} <= set(
+        trained.answer["metrics"]
+    )
+
+
+def test_the_history_has_a_point_an_epoch(client, run) -> None:
+    assert len(client.get_metric_history(run.info.run_id, "train_loss")) == 3
+
+
+def test_plots_reports_policy_and_environment_are_kept(artifacts) -> None:
+    plots = {path.stem for path in (artifacts / "plots").iterdir()}
+    environment = json.loads((artifacts / "environment.json").read_text())
+    files = {path.name for path in artifacts.iterdir()}
+
+    assert plots >= {"precision_recall", "roc", "reliability", "score_histogram", "costs"}
+    assert files >= {"report.html", "validation.html", "policy.json", "parity.json"}
+    assert environment["code_revision"] == code_revision()
+    assert {"torch", "polars", "onnxruntime"} <= set(environment["packages"])
+
+
+def test_the_registered_network_is_the_one_that_answers(version, trained, run) -> None:
+    bundle = trained.store.bundle("stream", "1")
+    model = mlflow.onnx.load_model(f"models:/stream/{version.version}")
+    (features,) = (trained.home / "features").iterdir()
+    table, feature_set = read_features(features)
+    arrays = as_arrays(table[rows_of(table, "test")[:100]], feature_set)
+
+    registered = OnnxModel(model.SerializeToString()).logits(arrays.numeric, arrays.categorical)
+
+    released = OnnxModel(bundle.folder / "model.onnx")
+    assert np.array_equal(registered, released.logits(arrays.numeric, arrays.categorical))
+    assert version.tags["whitecrow.model_sha256"] == bundle.model_sha256
+    assert (version.run_id, bundle.manifest.mlflow_run_id) == (run.info.run_id,) * 2
+
+
+def test_the_version_has_a_signature_a_description_and_tags(version, trained) -> None:
+    info = mlflow.models.get_model_info(f"models:/stream/{version.version}")
+    precision = trained.answer["metrics"]["average_precision"]["value"]
+
+    assert [spec.name for spec in info.signature.inputs.inputs] == ["numeric", "categorical"]
+    assert [spec.name for spec in info.signature.outputs.inputs] == ["logits"]
+    assert "Trained with **erm**" in version.description
+    assert f"| average_precision | {precision:.4f} |" in version.description
+    assert version.tags["whitecrow.state"] == "registered"
+    assert version.tags["whitecrow.code_revision"] == code_revision()
+    assert {"champion", "challenger"} <= set(version.aliases)
+
+
+def test_the_registered_name_says_what_it_is(client) -> None:
+    assert client.get_registered_model("stream").description
+
+
+def test_the_policy_is_linked_to_its_version(version, artifacts, trained) -> None:
+    released = trained.store.policy("stream", version.tags["whitecrow.policy_version"])
+
+    assert json.loads((artifacts / "policy.json").read_text()) == json.loads(released.to_json())
+    assert released.model_sha256 == version.tags["whitecrow.model_sha256"]
+
+
+def test_the_report_holds_the_headline_figure(trained, artifacts) -> None:
+    figure = f"{trained.answer['metrics']['average_precision']['value']:.4f}"
+
+    assert figure in Path(trained.answer["report"]).read_text()
+    assert figure in (artifacts / "report.html").read_text()
+    assert "20,000" in (artifacts / "validation.html").read_text()
+
+
+def test_reading_the_test_rows_is_in_the_ledger(trained) -> None:
+    from infra.ledger import Ledger
+
+    (entry,) = [e for e in Ledger(trained.settings.database).entries() if "test_rows" in e.event]
+    (features,) = (trained.home / "features").iterdir()
+    n_test = pl.read_parquet(features / "table.parquet").filter(part="test").height
+
+    assert (entry.actor, entry.details["rows"]) == ("ana", n_test)

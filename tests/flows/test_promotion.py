@@ -1,0 +1,117 @@
+"""What is live, who made it so, and the way back."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from infra.ledger import Ledger
+from serving.live import CHALLENGER, CHAMPION
+from serving.model_store import ModelStore, ResolvedModel
+
+pytestmark = pytest.mark.xdist_group("trained")
+
+
+@pytest.fixture(scope="module")
+def two_versions(train, trained, tmp_path_factory) -> Path:
+    """A copy of the state folder in which the same name was trained once more."""
+    home = tmp_path_factory.mktemp("two") / "home"
+    shutil.copytree(trained.home, home)
+    again = train(home, trained.stream, "--name", "stream", "--seed", "1")
+    assert again.code == 0, again.err
+    assert (again.json["version"], again.json["champion"]) == ("2", False)
+    return home
+
+
+@pytest.fixture
+def home(two_versions, tmp_path) -> Path:
+    return Path(shutil.copytree(two_versions, tmp_path / "home"))
+
+
+def test_the_first_version_of_a_name_is_champion_and_challenger(trained) -> None:
+    assert (trained.answer["version"], trained.answer["champion"]) == ("1", True)
+    for reference in ("stream", "stream@champion", "stream@challenger", "stream:1"):
+        assert trained.store.resolve(reference) == ResolvedModel("stream", "1", "1")
+
+
+def test_the_second_waits_as_challenger(two_versions) -> None:
+    store = ModelStore(two_versions)
+
+    assert store.resolve("stream@champion").model_version == "1"
+    assert store.resolve("stream@challenger") == ResolvedModel("stream", "2", "2")
+    assert store.versions("stream") == ["1", "2"]
+
+
+def test_promotion_and_rollback_are_told_in_the_ledger(whitecrow, home) -> None:
+    store = ModelStore(home)
+
+    promoted = whitecrow(
+        home, "promote", "stream@challenger", "--reason", "better", "--actor", "bo", "--json"
+    )
+    assert promoted.json | {"ledger_sequence": 0} == {
+        "name": "stream", "before": "1", "version": "2", "policy_version": "2",
+        "ledger_sequence": 0,
+    }  # fmt: skip
+    assert store.resolve("stream").model_version == "2"
+
+    rolled_back = whitecrow(home, "rollback", "stream", "--reason", "worse", "--actor", "cy")
+    assert rolled_back.code == 0
+    assert store.resolve("stream") == ResolvedModel("stream", "1", "1")
+
+    ledger = Ledger(home / "whitecrow.db")
+    told = [(entry.event, entry.actor, entry.reason) for entry in ledger.entries("stream")]
+    assert told[-4:] == [
+        ("promoted.intent", "bo", "better"),
+        ("promoted.done", "bo", "better"),
+        ("rolled_back.intent", "cy", "worse"),
+        ("rolled_back.done", "cy", "worse"),
+    ]
+    assert ledger.verify() == len(ledger.entries())
+    live = store.live.get("stream")
+    assert live is not None
+    assert ledger.entries()[live.ledger_sequence - 1].event == "rolled_back.intent"
+
+
+def test_registration_comes_before_promotion_in_the_ledger(two_versions) -> None:
+    events = [entry.event for entry in Ledger(two_versions / "whitecrow.db").entries("stream")]
+
+    assert [event for event in events if event != "test_rows.read"] == [
+        "registered", "promoted.intent", "promoted.done", "registered",
+    ]  # fmt: skip
+
+
+def test_the_registry_mirrors_what_is_live(whitecrow, home) -> None:
+    whitecrow(home, "promote", "stream:2", "--reason", "better")
+
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}", f"sqlite:///{home / 'mlflow.db'}")
+
+    assert client.get_model_version_by_alias("stream", CHAMPION).version in (2, "2")
+    assert client.get_model_version_by_alias("stream", CHALLENGER).version in (2, "2")
+
+
+def test_a_rollback_without_history_is_one_line(whitecrow, trained) -> None:
+    done = whitecrow(trained.home, "rollback", "stream", "--reason", "worse")
+
+    assert (done.code, done.out) == (2, "")
+    assert done.error.startswith("'stream' has no earlier live version")
+    assert trained.store.resolve("stream").model_version == "1"
+
+
+@pytest.mark.parametrize("reference", ["nope", "stream:9", "stream@latest", "no such name"])
+def test_an_unknown_reference_is_one_line(whitecrow, trained, reference) -> None:
+    done = whitecrow(trained.home, "promote", reference, "--reason", "x", "--json")
+
+    assert done.code == 2
+    assert done.json == {"error": {"message": done.error}}
+
+
+def test_what_is_live_already_is_not_promoted_again(whitecrow, home) -> None:
+    before = len(Ledger(home / "whitecrow.db").entries())
+
+    done = whitecrow(home, "promote", "stream", "--reason", "again")
+
+    assert done.code == 2
+    assert "version 1 with policy 1 is live already" in done.error
+    assert "there are: 1, 2" in done.error
+    assert len(Ledger(home / "whitecrow.db").entries()) == before

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from balancing.calibration.fitting.policy import fit_policy
 from balancing.calibration.policy import Policy
+from balancing.calibration.post_processing.class_dependent import ClassDependentTemperatures
 from features.contract import Contract
 from features.money import minor_units_per_major
 from flows.run_folder import RunFolder, read_json
@@ -26,8 +27,9 @@ def recalibrate(
         event_time=values_or_none(rows, "event_time"),
         settings=contract.policy.model_dump(mode="json"),
         model_sha256=training["model_sha256"],
-        class_counts=training["class_counts"],
-        mean_logits=training["mean_logits"],
+        post_processing=ClassDependentTemperatures(
+            class_counts=training["class_counts"], mean_logits=training["mean_logits"]
+        ),
         calibration_fingerprint=sha256_file(run.calibration),
         actor=actor,
         reason=reason,

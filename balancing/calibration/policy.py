@@ -7,7 +7,6 @@ made for by the SHA-256 of the ONNX file.
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -15,13 +14,10 @@ from numpy.typing import ArrayLike
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from balancing.calibration.calibrator import Calibrator
+from balancing.calibration.post_processing.kinds import PostProcessing
 from balancing.calibration.prior_shift import PriorShift
 from balancing.calibration.score_map import ScoreMap
-from balancing.calibration.temperatures import (
-    apply_temperatures,
-    class_dependent_temperatures,
-    log_odds,
-)
+from balancing.calibration.temperatures import log_odds
 from balancing.calibration.thresholds import DecisionArray, Thresholds
 from balancing.metrics.cells import FloatArray
 from infra.errors import InputError
@@ -39,31 +35,6 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Temperatures(_Part):
-    """Class-dependent temperatures and the training figures they are made of.
-
-    Attributes:
-        kind: Which post-processing of logits this is.
-        gamma: Strength; 0 leaves logits as they are.
-        class_counts: Training rows per class: negative, positive.
-        mean_logits: Mean training logit per class.
-    """
-
-    kind: Literal["class_dependent"] = "class_dependent"
-    gamma: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    class_counts: tuple[int, int]
-    mean_logits: tuple[float, float]
-
-    @cached_property
-    def values(self) -> FloatArray:
-        """One temperature per class, ``(2,)``."""
-        return class_dependent_temperatures(self.class_counts, self.gamma)
-
-    def apply(self, logits: ArrayLike) -> FloatArray:
-        """Return the tempered logits, ``(n_rows, 2)`` -> ``(n_rows, 2)`` float64."""
-        return apply_temperatures(logits, self.values, self.mean_logits)
-
-
 class Costs(_Part):
     """What decisions cost, in major currency units; amounts are in minor ones."""
 
@@ -74,9 +45,13 @@ class Costs(_Part):
 
 
 class GoldenDecisions(_Part):
-    """Logits with the scores and decisions they must give, checked wherever a policy is loaded."""
+    """Logits with the scores and decisions they must give, checked wherever a policy is loaded.
+
+    ``segment`` is there where the policy needs segments.
+    """
 
     logits: tuple[tuple[float, float], ...]
+    segment: tuple[str | None, ...] | None = None
     risk_score: tuple[float, ...]
     decision: tuple[int, ...]
 
@@ -116,7 +91,8 @@ class Policy(_Part):
     Attributes:
         policy_id: SHA-256 of everything else here.
         model_sha256: The ONNX file whose logits this is for.
-        temperatures: Post-processing of the logits.
+        segment_columns: Columns of the contract whose values, joined, are a row's segment.
+        post_processing: What is done to the logits before calibration.
         calibrator: From log-odds to a probability.
         prior_shift: Base rate correction after calibration, if any.
         thresholds: Review and decline.
@@ -132,7 +108,8 @@ class Policy(_Part):
     format: Literal[1] = 1
     policy_id: str
     model_sha256: str
-    temperatures: Temperatures
+    segment_columns: tuple[str, ...] = ()
+    post_processing: PostProcessing
     calibrator: Calibrator
     prior_shift: PriorShift | None = None
     thresholds: Thresholds
@@ -185,13 +162,21 @@ class Policy(_Part):
         """Return canonical JSON: equal policies give equal bytes."""
         return canonical_json(self.model_dump(mode="json", exclude_none=True))
 
-    def apply(self, logits: ArrayLike, amount_minor: ArrayLike | None = None) -> Decisions:
+    def apply(
+        self,
+        logits: ArrayLike,
+        amount_minor: ArrayLike | None = None,
+        *,
+        segment: ArrayLike | None = None,
+    ) -> Decisions:
         """Return scores and decisions; each row's answer is independent of the other rows.
 
         Args:
             logits: The model's output.
             amount_minor: Amount per row in minor currency units. Thresholds are per policy, not
                 per row, so it changes nothing yet.
+            segment: Each row's segment, a text or ``None``; needed where the post-processing
+                differs by segment.
 
         Shape:
             ``(n_rows, 2)`` -> ``(n_rows,)`` each.
@@ -199,8 +184,7 @@ class Policy(_Part):
         Raises:
             ValueError: If the logits have another shape or hold NaN.
         """
-        del amount_minor
-        score, decision = self.decide(logits)
+        score, decision = self.decide(logits, amount_minor=amount_minor, segment=segment)
         return Decisions(
             risk_score=score,
             decision=decision,
@@ -208,18 +192,27 @@ class Policy(_Part):
             alerts_per_day=self.score_map.alerts_per_day_at(score),
         )
 
-    def decide(self, logits: ArrayLike) -> tuple[FloatArray, DecisionArray]:
+    def decide(
+        self,
+        logits: ArrayLike,
+        *,
+        amount_minor: ArrayLike | None = None,
+        segment: ArrayLike | None = None,
+    ) -> tuple[FloatArray, DecisionArray]:
         """Return scores and decisions alone, as :meth:`apply` does, without where they stand.
 
         Shape:
             ``(n_rows, 2)`` -> ``(n_rows,)`` float64 and ``(n_rows,)`` int8.
         """
-        score = self.risk_score(logits)
+        del amount_minor
+        score = self.risk_score(logits, segment)
         return score, self.thresholds.decide(score)
 
-    def risk_score(self, logits: ArrayLike) -> FloatArray:
+    def risk_score(self, logits: ArrayLike, segment: ArrayLike | None = None) -> FloatArray:
         """Return the calibrated probability, ``(n_rows, 2)`` -> ``(n_rows,)`` float64."""
-        return score_logits(logits, self.temperatures, self.calibrator, self.prior_shift)
+        return score_logits(
+            logits, self.post_processing, self.calibrator, self.prior_shift, segment=segment
+        )
 
     def verify(self, model_sha256: str) -> None:
         """Refuse a model this policy was not made for.
@@ -239,7 +232,9 @@ class Policy(_Part):
         Raises:
             PolicyMismatch: If a score or decision differs from the recorded one.
         """
-        found = self.apply(np.array(self.golden.logits).reshape(-1, 2))
+        logits = np.array(self.golden.logits).reshape(-1, 2)
+        segment = None if self.golden.segment is None else np.array(self.golden.segment, object)
+        found = self.apply(logits, segment=segment)
         expected = np.array(self.golden.risk_score)
         far = ~np.isclose(found.risk_score, expected, rtol=0, atol=_GOLDEN_TOLERANCE)
         differs = far | (found.decision != np.array(self.golden.decision, dtype=np.int8))
@@ -257,14 +252,16 @@ class Policy(_Part):
 
 def score_logits(
     logits: ArrayLike,
-    temperatures: Temperatures,
+    post_processing: PostProcessing,
     calibrator: Calibrator,
     prior_shift: PriorShift | None = None,
+    *,
+    segment: ArrayLike | None = None,
 ) -> FloatArray:
-    """Return risk scores from logits: temperatures, calibrator, prior shift, in this order.
+    """Return risk scores from logits: post-processing, calibrator, prior shift, in this order.
 
     Shape:
         ``(n_rows, 2)`` -> ``(n_rows,)``, float64 in [0, 1].
     """
-    probability = calibrator.apply(log_odds(temperatures.apply(logits)))
+    probability = calibrator.apply(log_odds(post_processing.apply(logits, segment)))
     return probability if prior_shift is None else prior_shift.apply(probability)

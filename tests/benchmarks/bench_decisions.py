@@ -10,6 +10,7 @@ import numpy as np
 from balancing.calibration.calibrator import PlattCalibrator
 from balancing.calibration.fitting.policy import fit_policy
 from balancing.calibration.policy import Policy
+from balancing.calibration.post_processing.class_dependent import ClassDependentTemperatures
 from balancing.evaluation import evaluate
 
 N_ROWS = 1_000_000
@@ -38,9 +39,9 @@ def fit_some_policy() -> tuple[Policy, float]:
             "decline": {"objective": "min_precision", "min_precision": 0.9},
         },
         model_sha256="0" * 64,
-        class_counts=[200_000, 400],
-        mean_logits=[3.5, -3.5],
-        gamma=0.1,
+        post_processing=ClassDependentTemperatures(
+            gamma=0.1, class_counts=(200_000, 400), mean_logits=(3.5, -3.5)
+        ),
         calibration_fingerprint="0" * 64,
         actor="benchmark",
         reason="benchmark",

@@ -198,7 +198,9 @@ def _policy(bundle: ModelBundle, frame: pl.DataFrame) -> Policy:
     grid = np.linspace(0, 1, 200)
     return Policy.seal(
         created_at=datetime.now(UTC), model_sha256=bundle.model_sha256,
-        temperatures={"class_counts": (284315, 492), "mean_logits": (0.0, 0.0)},
+        post_processing={
+            "kind": "class_dependent", "class_counts": (284315, 492), "mean_logits": (0.0, 0.0),
+        },
         calibrator={"kind": "identity"},
         thresholds={"review": threshold, "decline": threshold | {"threshold": None}},
         score_map={"risk_score": tuple(grid), "false_positive_rate": tuple(1 - grid),

@@ -141,7 +141,11 @@ def make_policy(
     return Policy.seal(
         created_at=datetime(2026, 4, 1, tzinfo=UTC),
         model_sha256=model_sha256,
-        temperatures={"class_counts": (190, 10), "mean_logits": (0.0, 0.0)},
+        post_processing={
+            "kind": "class_dependent",
+            "class_counts": (190, 10),
+            "mean_logits": (0.0, 0.0),
+        },
         calibrator={"kind": "identity"},
         thresholds={"review": _threshold(review), "decline": _threshold(decline)},
         score_map={

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from balancing.calibration.calibrator import Calibrator
 from balancing.calibration.fitting.calibrators import check_calibration_rows, fit_calibrator
 from balancing.calibration.fitting.thresholds import (
     operating_point,
@@ -20,9 +19,9 @@ from balancing.calibration.policy import (
     Costs,
     GoldenDecisions,
     Policy,
-    Temperatures,
     score_logits,
 )
+from balancing.calibration.post_processing.kinds import PostProcessing
 from balancing.calibration.score_map import ScoreMap
 from balancing.calibration.temperatures import check_logits, log_odds
 from balancing.calibration.thresholds import Thresholds, TunedThreshold
@@ -43,11 +42,10 @@ def fit_policy(
     *,
     amount_minor: ArrayLike | None = None,
     event_time: ArrayLike | None = None,
+    segment: ArrayLike | None = None,
     settings: PolicyObjectives | Mapping[str, Any],
     model_sha256: str,
-    class_counts: ArrayLike,
-    mean_logits: ArrayLike,
-    gamma: float = 0.0,
+    post_processing: PostProcessing,
     calibration_fingerprint: str,
     actor: str,
     reason: str,
@@ -63,12 +61,12 @@ def fit_policy(
         label: 0 or 1 per row.
         amount_minor: Amount per row in minor currency units; a missing one counts as 0.
         event_time: When each row happened; gives the length of the period and so alerts a day.
+        segment: Each row's segment, a text or ``None``; needed where the post-processing
+            differs by segment.
         settings: Objectives of ``review`` and ``decline``; a contract's policy settings as a
             mapping will do, their other keys are passed over.
         model_sha256: Hash of the ONNX file the policy is for.
-        class_counts: Training rows per class: negative, positive.
-        mean_logits: Mean training logit per class.
-        gamma: Strength of the class-dependent temperatures; 0 leaves logits as they are.
+        post_processing: What is done to the logits before calibration.
         calibration_fingerprint: Hash of the calibration rows.
         actor: Who makes the policy.
         reason: Why it is made.
@@ -89,14 +87,10 @@ def fit_policy(
         logger.warning(
             "thresholds are global, segments are not used", extra={"segments": objectives.segments}
         )
-    counts, means = np.asarray(class_counts), np.asarray(mean_logits)
-    temperatures = Temperatures(
-        gamma=gamma, class_counts=tuple(counts.tolist()), mean_logits=tuple(means.tolist())
-    )
     rows = check_logits(logits)
-    odds, labels = check_calibration_rows(log_odds(temperatures.apply(rows)), label)
+    odds, labels = check_calibration_rows(log_odds(post_processing.apply(rows, segment)), label)
     calibrator = fit_calibrator(odds, labels, seed=seed).calibrator
-    scores = score_logits(rows, temperatures, calibrator)
+    scores = score_logits(rows, post_processing, calibrator, segment=segment)
     days = None if event_time is None else period_days(event_time)
     thresholds = fit_thresholds(
         labels,
@@ -109,12 +103,12 @@ def fit_policy(
     )
     return Policy.seal(
         model_sha256=model_sha256,
-        temperatures=temperatures,
+        post_processing=post_processing,
         calibrator=calibrator,
         thresholds=thresholds,
         costs=_costs(objectives, minor_units_per_major),
         score_map=fit_score_map(labels, scores, days=_traffic_days(objectives, days, len(labels))),
-        golden=_golden(rows, temperatures, calibrator, thresholds),
+        golden=_golden(rows, scores, segment, thresholds),
         calibration_data=CalibrationData(
             fingerprint=calibration_fingerprint,
             n_rows=len(labels),
@@ -201,15 +195,15 @@ def _map_points(n_alerts: FloatArray) -> IntArray:
 
 
 def _golden(
-    logits: FloatArray, temperatures: Temperatures, calibrator: Calibrator, thresholds: Thresholds
+    logits: FloatArray, score: FloatArray, segment: ArrayLike | None, thresholds: Thresholds
 ) -> GoldenDecisions:
     """Take rows over the whole range of scores, denser towards the top where decisions differ."""
-    score = score_logits(logits, temperatures, calibrator)
     order = np.argsort(-score, kind="stable")
     ranks = np.unique(np.geomspace(1, len(order), _N_GOLDEN).astype(np.int64)) - 1
     rows = order[ranks]
     return GoldenDecisions(
         logits=tuple((float(row[0]), float(row[1])) for row in logits[rows]),
+        segment=None if segment is None else tuple(np.asarray(segment, dtype=object)[rows]),
         risk_score=tuple(score[rows].tolist()),
         decision=tuple(thresholds.decide(score[rows]).tolist()),
     )

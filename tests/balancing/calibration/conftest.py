@@ -9,8 +9,10 @@ import pytest
 
 from balancing.calibration.fitting.policy import fit_policy
 from balancing.calibration.policy import Policy
+from balancing.calibration.post_processing.class_dependent import ClassDependentTemperatures
 
 MODEL = "ab" * 32
+TEMPERATURES = ClassDependentTemperatures(class_counts=(60_000, 100), mean_logits=(4.0, -4.0))
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,7 @@ class CalibrationRows:
             "event_time": self.event_time,
             "settings": {"review": review, "decline": decline},
             "model_sha256": MODEL,
-            "class_counts": [60_000, 100],
-            "mean_logits": [4.0, -4.0],
+            "post_processing": TEMPERATURES,
             "calibration_fingerprint": "cd" * 32,
             "actor": "ada",
             "reason": "first calibration",

@@ -8,6 +8,7 @@ import pytest
 
 from balancing.calibration.calibrator import PlattCalibrator
 from balancing.calibration.policy import GoldenDecisions, Policy, PolicyMismatch
+from balancing.calibration.post_processing.class_dependent import ClassDependentTemperatures
 from balancing.calibration.prior_shift import PriorShift
 from balancing.metrics.ranking import average_precision
 from infra.errors import InputError
@@ -124,7 +125,8 @@ def test_gamma_zero_leaves_the_score_to_the_last_bit(policy: Policy, rows: Any) 
     calibrator = PlattCalibrator(slope=0.7, intercept=-1.0)
     plain = changed(policy, calibrator=calibrator)
 
-    assert plain.temperatures.gamma == 0
+    assert isinstance(plain.post_processing, ClassDependentTemperatures)
+    assert plain.post_processing.gamma == 0
     expected = calibrator.apply(rows.log_odds)
     assert plain.risk_score(rows.logits).tobytes() == expected.tobytes()
 

@@ -11,6 +11,7 @@ from balancing.calibration.fitting.calibrators import CalibrationError
 from balancing.calibration.fitting.policy import fit_score_map
 from balancing.calibration.objectives import PolicyObjectives
 from balancing.calibration.policy import Policy
+from balancing.calibration.post_processing.class_dependent import ClassDependentTemperatures
 from balancing.metrics.calibration_quality import log_loss
 from balancing.metrics.operating_point import false_positive_rate_at
 from features.contract_blocks import PolicySettings
@@ -111,7 +112,16 @@ def test_stated_traffic_stands_in_for_event_times(rows: Any) -> None:
 
 def test_gamma_is_the_identity_for_thresholds_on_a_fitted_scale(rows: Any) -> None:
     """A free slope and intercept absorb what gamma moves: the same rows are stopped."""
-    plain, bent = (rows.fit(FPR, PRECISION, gamma=gamma) for gamma in (0.0, 0.2))
+    plain, bent = (
+        rows.fit(
+            FPR,
+            PRECISION,
+            post_processing=ClassDependentTemperatures(
+                gamma=gamma, class_counts=(60_000, 100), mean_logits=(4.0, -4.0)
+            ),
+        )
+        for gamma in (0.0, 0.2)
+    )
 
     assert (plain.apply(rows.logits).decision == bent.apply(rows.logits).decision).all()
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from features.aggregates import declared_features
 from features.contract_blocks import (
     Block,
     ColumnRule,
@@ -27,6 +28,7 @@ from features.contract_blocks import (
     Split,
     Velocity,
 )
+from features.window_checks import check_windows_fit
 from infra.errors import InputError
 from infra.storage import sha256_json
 
@@ -57,6 +59,8 @@ class Contract(Block):
         _check_roles(self)
         _check_time(self)
         _check_references(self)
+        features = declared_features(self.velocity, self.label_rate, self.label.delay)
+        check_windows_fit(features, self.columns, tuple(self.derived))
         return self
 
     @property
@@ -77,8 +81,14 @@ class Contract(Block):
 
     @property
     def numeric_features(self) -> Names:
-        """Numeric features in order: amount, numeric columns, derived columns."""
-        return self.numeric_columns + tuple(self.derived)
+        """Numeric features in order: amount, numeric and derived columns, those over time."""
+        return self.numeric_columns + tuple(self.derived) + self.velocity_features
+
+    @property
+    def velocity_features(self) -> Names:
+        """Features over time in order: ``[[velocity]]``, then ``[[label_rate]]``."""
+        declared = declared_features(self.velocity, self.label_rate, self.label.delay)
+        return tuple(feature.name for feature in declared)
 
     @property
     def categorical_features(self) -> Names:
@@ -349,10 +359,6 @@ def _check_references(contract: Contract) -> None:
     for where, names in mentions.items():
         for name in names:
             _check_known(where, name, known)
-    for velocity in contract.velocity:
-        _check_entity("velocity", velocity.entity, columns.entities)
-    for label_rate in contract.label_rate:
-        _check_entity("label_rate", label_rate.entity, columns.entities)
 
 
 def _check_known(where: str, name: str, known: set[str]) -> None:
@@ -360,9 +366,3 @@ def _check_known(where: str, name: str, known: set[str]) -> None:
         close = difflib.get_close_matches(name, sorted(known), n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"{where} names {name!r}, which is no column of [columns]{hint}")
-
-
-def _check_entity(block: str, entity: str | Names, entities: Names) -> None:
-    for name in (entity,) if isinstance(entity, str) else entity:
-        if name not in entities:
-            raise ValueError(f"{block}.entity {name!r} is not one of columns.entities")

@@ -33,6 +33,22 @@ Duration = Annotated[
 TimeZone = Annotated[str, AfterValidator(_check_zone)]
 Names = tuple[str, ...]
 
+LONGEST_WINDOW = timedelta(days=36_525)
+
+
+def _check_windows(windows: tuple[timedelta, ...]) -> tuple[timedelta, ...]:
+    for at, window in enumerate(windows):
+        shown = format_duration(window)
+        if not timedelta(0) < window <= LONGEST_WINDOW:
+            longest = format_duration(LONGEST_WINDOW)
+            raise ValueError(f"a window is longer than 0s and at most {longest}; got {shown!r}")
+        if window in windows[:at]:
+            raise ValueError(f"{shown!r} stands there twice: keep one")
+    return windows
+
+
+Windows = Annotated[tuple[Duration, ...], Field(min_length=1), AfterValidator(_check_windows)]
+
 
 class Block(BaseModel):
     """A frozen block that refuses unknown keys."""
@@ -117,15 +133,15 @@ class Velocity(Block):
     """Aggregates over an entity's own trailing windows, strictly before the row."""
 
     entity: str | Names
-    windows: tuple[Duration, ...]
-    aggregates: Names
+    windows: Windows
+    aggregates: Annotated[Names, Field(min_length=1)]
 
 
 class LabelRate(Block):
     """Share of positives among an entity's earlier rows whose labels are known by then."""
 
     entity: str | Names
-    windows: tuple[Duration, ...]
+    windows: Windows
 
 
 class ColumnRule(Block):

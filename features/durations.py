@@ -34,7 +34,10 @@ def parse_duration(value: Any) -> timedelta:
         raise ValueError(
             f"a duration is a whole number and a unit, like '7d' or '1h'; got {value!r}"
         )
-    return int(match[1]) * _UNITS[match[2]]
+    try:
+        return int(match[1]) * _UNITS[match[2]]
+    except OverflowError:
+        raise ValueError(f"a duration of {value!r} is too long") from None
 
 
 def format_duration(duration: timedelta) -> str:

@@ -96,6 +96,7 @@ def build_bundle(
         created_at=datetime.now(UTC),
         class_counts=tuple(training["class_counts"]),
         mean_logits=tuple(training["mean_logits"]),
+        head=training["head"],
         benign=benign_reference(table.filter(pl.col("part") == TRAIN), feature_set.contract),
         profile=read_json(run.profile),
     )

@@ -19,6 +19,7 @@ from balancing.cross_fitting import OnFoldEpoch, cross_fit, refit
 from balancing.dataset import IntArray, LabelledArrays
 from balancing.export import export_onnx
 from balancing.inference import FloatArray, OnnxModel
+from balancing.networks.head import linear_head
 from balancing.strategies.registry import build_strategy
 from balancing.strategies.strategy import Device, FittedNetwork, Strategy
 from balancing.training import EpochRecord
@@ -207,13 +208,14 @@ def _record(
 ) -> dict[str, Any]:
     fit_rows = arrays.take(trained.fit_index)
     logits = OnnxModel(run.onnx, threads=2).logits(fit_rows.numeric, fit_rows.categorical)
-    trace = trained.fitted.trace
+    trace, head = trained.fitted.trace, linear_head(trained.fitted.network)
     return {
         "config": config.model_dump(mode="json"),
         "how": trained.how,
         "model_sha256": sha256,
         "class_counts": fit_rows.class_counts.tolist(),
         "mean_logits": logits.mean(axis=0, dtype=np.float64).tolist(),
+        "head": None if head is None else head.model_dump(mode="json"),
         "seconds": trace.seconds,
         "history": [asdict(record) for record in trace.records],
     }

@@ -39,6 +39,7 @@ class BundleManifest(BaseModel):
         feature_set: :meth:`features.feature_set.FeatureSet.to_json` of the fitted feature set.
         class_counts: Training rows per class, negative then positive.
         mean_logits: Mean of the training rows' logits per class.
+        head: Weight norm and bias of each class, where the network has a single linear head.
         benign: Reference value of each feature: a number, a category, or None for missing.
         profile: Of the rows the model was trained from; later data is held against it.
         files: SHA-256 of every other file of the bundle, by name.
@@ -60,6 +61,7 @@ class BundleManifest(BaseModel):
     created_at: datetime
     class_counts: tuple[int, ...]
     mean_logits: tuple[float, ...]
+    head: dict[str, tuple[float, ...]] | None = None
     benign: dict[str, float | str | None]
     profile: dict[str, Any] | None = None
     files: dict[str, str] = {}

@@ -21,6 +21,10 @@ class Settings(BaseSettings):
         default=None, description="MLflow server; default: SQLite in the state folder."
     )
     models: str = Field(default="", description="Names to serve, comma separated; empty: all.")
+    verify_key: str | None = Field(
+        default=None,
+        description="Public keys whose signatures count; default: those in the state folder.",
+    )
     actor: str = Field(default_factory=getpass.getuser, description="Who changes what is served.")
 
     @cached_property
@@ -32,6 +36,11 @@ class Settings(BaseSettings):
     def database(self) -> Path:
         """SQLite file of the live records and the ledger."""
         return self.root / "whitecrow.db"
+
+    @property
+    def keys(self) -> Path:
+        """Folder of the key that signs bundles and policies, and of its public half."""
+        return self.root / "keys"
 
     @property
     def mlflow_uri(self) -> str:

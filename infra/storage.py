@@ -56,6 +56,23 @@ def write_atomically(path: Path | str) -> Iterator[Path]:
         staging.unlink(missing_ok=True)
 
 
+def write_once(path: Path, content: bytes, *, mode: int = 0o644) -> bool:
+    """Write a whole file unless its name is taken, even by another process; say if it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as staging:
+        staging.write(content)
+        staging.flush()
+        Path(staging.name).chmod(mode)
+        os.fsync(staging.fileno())
+        try:
+            # A hard link fails where the name exists, even against another process.
+            os.link(staging.name, path)
+        except FileExistsError:
+            return False
+    _flush_to_disk(path.parent)
+    return True
+
+
 @contextmanager
 def immutable_folder(path: Path | str) -> Iterator[Path]:
     """Yield a staging folder that becomes ``path`` when the block ends well.

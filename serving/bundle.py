@@ -42,6 +42,10 @@ class BundleManifest(BaseModel):
         head: Weight norm and bias of each class, where the network has a single linear head.
         benign: Reference value of each feature: a number, a category, or None for missing.
         profile: Of the rows the model was trained from; later data is held against it.
+        fitted_until: Newest event time among the rows that the network, or the length of its
+            training, was chosen on; None where rows carry no time.
+        test_from: Oldest event time of the test rows; None where rows carry no time.
+        calibration_sha256: Of the kept calibration rows; None where none were kept.
         files: SHA-256 of every other file of the bundle, by name.
     """
 
@@ -64,6 +68,9 @@ class BundleManifest(BaseModel):
     head: dict[str, tuple[float, ...]] | None = None
     benign: dict[str, float | str | None]
     profile: dict[str, Any] | None = None
+    fitted_until: datetime | None = None
+    test_from: datetime | None = None
+    calibration_sha256: str | None = None
     files: dict[str, str] = {}
 
 

@@ -1,21 +1,24 @@
 """Where bundles and policies lie, and which of them a reference means.
 
-``HOME/models/NAME/VERSION/`` and ``HOME/policies/NAME/VERSION.json``. Both are written once and
-never changed; what changes is the live record (:mod:`serving.live`).
+``HOME/models/NAME/VERSION/`` and ``HOME/policies/NAME/VERSION.json``, each with a signature beside
+it where a key is at hand, and ``HOME/calibration/NAME/VERSION.parquet``: the rows that a later
+policy of that version may be fitted on. All are written once and never changed; what changes is
+the live record (:mod:`serving.live`).
 """
 
-import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from balancing.calibration.policy import Policy
 from infra.errors import InputError
-from infra.storage import immutable_folder
-from serving.bundle import BundleMismatch, ModelBundle, read_bundle
+from infra.settings import Settings
+from infra.signing import SIGNATURE_SUFFIX, SigningKey, Statement, TrustedKeys, trusted_keys
+from infra.storage import immutable_folder, sha256_file, write_once
+from serving.bundle import SEAL_FILE, BundleMismatch, ModelBundle, read_bundle
 from serving.live import CHALLENGER, CHAMPION, LiveRecords
 
 _REFERENCE = re.compile(
@@ -41,11 +44,27 @@ class ModelStore:
 
     Args:
         home: The state folder; see :attr:`infra.settings.Settings.root`.
+        verify_key: Public keys whose signatures count; default: those of the state folder, and
+            where there are none, nothing is verified.
+
+    Raises:
+        KeyUnusable: If one of these is no public key.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, verify_key: str | None = None) -> None:
         self._home = home
+        self._verify_key = verify_key
         self.live = LiveRecords(home / "whitecrow.db")
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Return the store that the settings name, with the keys that they trust."""
+        return cls(settings.root, verify_key=settings.verify_key)
+
+    @property
+    def trusted(self) -> TrustedKeys:
+        """The keys whose signatures count right now."""
+        return trusted_keys(self._home / "keys", self._verify_key)
 
     def names(self) -> list[str]:
         """Return the names that have a version."""
@@ -61,8 +80,12 @@ class ModelStore:
         return self._home / "models" / name / version
 
     @contextmanager
-    def new_bundle(self, name: str, version: str) -> Iterator[Path]:
+    def new_bundle(
+        self, name: str, version: str, *, key: SigningKey | None = None
+    ) -> Iterator[Path]:
         """Yield an empty folder that becomes the bundle of that version when the block ends well.
+
+        With a key, the bundle is signed before it appears.
 
         Raises:
             FileExistsError: If that version has a bundle already.
@@ -70,6 +93,10 @@ class ModelStore:
         _checked(f"{name}:{version}")
         with immutable_folder(self.bundle_folder(name, version)) as staging:
             yield staging
+            if key is not None:
+                seal = staging / SEAL_FILE
+                statement = Statement.of("bundle", name, version, seal.read_bytes())
+                _signature_of(seal).write_bytes(key.sign(statement))
 
     def bundle(self, name: str, version: str) -> ModelBundle:
         """Return a verified bundle.
@@ -77,21 +104,63 @@ class ModelStore:
         Raises:
             UnknownModel: If there is none.
             BundleMismatch: If it does not verify.
+            SignatureRefused: If it must be signed and is not, or was changed since.
         """
         folder = self.bundle_folder(name, version)
         if not folder.is_dir():
             known = ", ".join(self.versions(name)) or "none"
             raise UnknownModel(f"{name} has no version {version} (there are: {known}).")
-        return read_bundle(folder)
+        bundle, seal = read_bundle(folder), folder / SEAL_FILE
+        self.trusted.verify(
+            Statement.of("bundle", name, version, seal.read_bytes()),
+            _bytes_or_none(_signature_of(seal)),
+            what=f"Bundle {folder}",
+        )
+        return bundle
 
-    def add_policy(self, name: str, policy: Policy) -> str:
-        """Write a policy under the next free version of that name and return the version."""
+    def calibration_path(self, name: str, version: str) -> Path:
+        """Return where the calibration rows of a version lie, if they were kept."""
+        return self._home / "calibration" / name / f"{version}.parquet"
+
+    def keep_calibration(self, name: str, version: str, rows: Path) -> None:
+        """Keep the rows that later policies of a version may be fitted on."""
+        _checked(f"{name}:{version}")
+        write_once(self.calibration_path(name, version), rows.read_bytes())
+
+    def calibration_rows(self, name: str, version: str) -> Path | None:
+        """Return the verified file of a version's calibration rows; None where none were kept.
+
+        Raises:
+            BundleMismatch: If the file is not the one that the version was released with.
+        """
+        path = self.calibration_path(name, version)
+        if not path.is_file():
+            return None
+        if sha256_file(path) != self.bundle(name, version).manifest.calibration_sha256:
+            raise BundleMismatch(
+                f"Calibration rows {path} are not as they were written (SHA-256 differs). "
+                "Restore the file from a backup, or bring newer rows."
+            )
+        return path
+
+    def add_policy(self, name: str, policy: Policy, *, key: SigningKey | None = None) -> str:
+        """Write a policy under the next free version of that name and return the version.
+
+        With a key, its signature is there before it is: nobody ever reads it unsigned.
+        """
         _checked(name)
-        folder = self._home / "policies" / name
         version = int((self.policy_versions(name) or ["0"])[-1])
         while True:
             version += 1
-            if _write_once(folder / f"{version}.json", _policy_bytes(policy)):
+            path, content = self._policy_path(name, str(version)), _policy_bytes(policy)
+            signature_path = _signature_of(path)
+            if key is None:
+                is_free = not signature_path.exists()
+            else:
+                statement = Statement.of("policy", name, str(version), content)
+                is_free = write_once(signature_path, key.sign(statement))
+            # Otherwise another process has taken the number, or died with it.
+            if is_free and write_once(path, content):
                 return str(version)
 
     def policy_versions(self, name: str) -> list[str]:
@@ -105,12 +174,58 @@ class ModelStore:
             UnknownModel: If there is none.
             PolicyMismatch: If its content has changed.
             BundleMismatch: If its bytes have.
+            SignatureRefused: If it must be signed and is not, or was changed since.
         """
-        path = self._home / "policies" / name / f"{version}.json"
+        return self.signed_policy(name, version)[0]
+
+    def signed_policy(self, name: str, version: str) -> tuple[Policy, str | None]:
+        """Return a verified policy, and the id of the trusted key that signed it.
+
+        The id is None where no key is trusted, so that nothing was verified.
+
+        Raises:
+            UnknownModel: If there is none.
+            PolicyMismatch: If its content has changed.
+            BundleMismatch: If its bytes have.
+            SignatureRefused: If it must be signed and is not, or was changed since.
+        """
+        path = self._policy_path(name, version)
         if not path.is_file():
             known = ", ".join(self.policy_versions(name)) or "none"
             raise UnknownModel(f"{name} has no policy {version} (there are: {known}).")
-        return _read_policy(path)
+        content = path.read_bytes()
+        policy = _parse_policy(path, content)
+        key_id = self.trusted.verify(
+            Statement.of("policy", name, version, content),
+            _bytes_or_none(_signature_of(path)),
+            what=f"Policy {path}",
+        )
+        return policy, key_id
+
+    def sign_unsigned(self, key: SigningKey) -> list[str]:
+        """Sign every bundle and policy that has no signature yet and return their paths.
+
+        For the moment when a state folder gets its first key: what could be loaded until then
+        can be loaded after it. Their hashes are verified at every load, signed or not.
+        """
+        signed = []
+        for name in self.names():
+            for version in self.versions(name):
+                seal = self.bundle_folder(name, version) / SEAL_FILE
+                signed += self._sign("bundle", name, version, seal, key)
+        for folder in sorted((self._home / "policies").glob("*")):
+            for version in self.policy_versions(folder.name):
+                path = self._policy_path(folder.name, version)
+                signed += self._sign("policy", folder.name, version, path, key)
+        return signed
+
+    def _sign(self, kind: str, name: str, version: str, path: Path, key: SigningKey) -> list[str]:
+        statement = Statement.of(kind, name, version, path.read_bytes())
+        is_new = write_once(_signature_of(path), key.sign(statement))
+        return [str(path.relative_to(self._home))] if is_new else []
+
+    def _policy_path(self, name: str, version: str) -> Path:
+        return self._home / "policies" / name / f"{version}.json"
 
     def resolve(self, reference: str) -> ResolvedModel:
         """Return what ``NAME``, ``NAME@champion``, ``NAME@challenger`` or ``NAME:version`` means.
@@ -167,24 +282,15 @@ def _numbered(folder: Path) -> list[str]:
     return sorted(stems, key=int)
 
 
-def _write_once(path: Path, content: bytes) -> bool:
-    """Write a whole file unless it exists; say whether it was written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as staging:
-        staging.write(content)
-        staging.flush()
-        os.fsync(staging.fileno())
-        Path(staging.name).chmod(0o644)
-        try:
-            # A hard link fails where the name exists, even against another process.
-            os.link(staging.name, path)
-        except FileExistsError:
-            return False
-    return True
+def _signature_of(path: Path) -> Path:
+    return path.with_name(path.name + SIGNATURE_SUFFIX)
 
 
-def _read_policy(path: Path) -> Policy:
-    content = path.read_bytes()
+def _bytes_or_none(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _parse_policy(path: Path, content: bytes) -> Policy:
     policy = Policy.from_json(content, source=f"Policy {path}")
     if content != _policy_bytes(policy):
         raise BundleMismatch(

@@ -74,7 +74,7 @@ def _suspicious_row(settings: Settings, stream: Path) -> dict[str, Any]:
     from features.ingestion.conforming import conform
     from serving.requests import request_rows
 
-    scorer = load_scorer(ModelStore(settings.root), NAME)
+    scorer = load_scorer(ModelStore.open(settings), NAME)
     contract = scorer.bundle.contract
     newest = conform(pl.read_parquet(stream).tail(2_000), contract)
     risk = scorer.score_frame(newest, with_reasons=False).risk_score

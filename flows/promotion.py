@@ -58,7 +58,7 @@ def promote(
         InputError: If there is no such version, or it does not verify. Nothing changes then.
         LiveRecordChanged: If somebody else changed what is live in the meantime.
     """
-    store = ModelStore(settings.root)
+    store = ModelStore.open(settings)
     target = store.resolve(reference)
     live = store.live.get(target.name)
     versions = (target.model_version, target.policy_version)
@@ -92,7 +92,7 @@ def _live_before(settings: Settings, name: str) -> dict[str, str] | None:
 
     Promotions count, rollbacks do not: a second rollback goes one further back, not forth again.
     """
-    live = ModelStore(settings.root).live.get(name)
+    live = ModelStore.open(settings).live.get(name)
     if live is None:
         return None
     present = {"model_version": live.model_version, "policy_version": live.policy_version}
@@ -113,7 +113,7 @@ def make_live(
     mirror: Mirror,
 ) -> Change:
     """Swap the live record for the target, in the order that the module describes."""
-    store, ledger = ModelStore(settings.root), Ledger(settings.database)
+    store, ledger = ModelStore.open(settings), Ledger(settings.database)
     bundle = store.bundle(target.name, target.model_version)
     store.policy(target.name, target.policy_version).verify(bundle.model_sha256)
     before = store.live.get(target.name)

@@ -26,11 +26,13 @@ from flows.promotion import PROMOTED, make_live
 from flows.recalibration import read_policy
 from flows.request import TrainRequest
 from flows.run_folder import RunFolder, read_json, write_json
+from flows.signing import signing_key
 from flows.validation import DATA
 from infra.ledger import Ledger
 from infra.revision import code_revision
 from infra.settings import Settings
-from infra.storage import immutable_folder
+from infra.signing import SigningKey
+from infra.storage import immutable_folder, sha256_file
 from infra.tracking import Tracking
 from serving.bundle import BundleManifest, ModelBundle, read_bundle, write_bundle
 from serving.golden import GoldenRows
@@ -99,6 +101,9 @@ def build_bundle(
         head=training["head"],
         benign=benign_reference(table.filter(pl.col("part") == TRAIN), feature_set.contract),
         profile=read_json(run.profile),
+        fitted_until=training["fitted_until"],
+        test_from=training["test_from"],
+        kept_files={path.name: sha256_file(path) for path in _kept(run)},
     )
     with immutable_folder(run.bundle) as staging:
         write_bundle(
@@ -125,15 +130,17 @@ def release(
 ) -> Released:
     """Register the run's bundle and policy as challenger; the first of a name becomes champion."""
     bundle, policy, name = read_bundle(run.bundle), read_policy(run), request.model_name
-    store = ModelStore(settings.root)
+    store = ModelStore.open(settings)
+    key = signing_key(settings, store, actor=request.actor)
     version = _register(tracking, run, bundle, run_id=run_id, description=description)
     try:
-        _place(bundle, store, name, version)
+        store.keep(name, version, _kept(run))
+        _place(bundle, store, name, version, key)
     except BaseException:
         # Ctrl-C too: a version without its files must not stay in the registry.
         tracking.discard_version(name, version)
         raise
-    policy_version = store.add_policy(name, policy)
+    policy_version = store.add_policy(name, policy, key=key)
     _announce(request, settings, store, ResolvedModel(name, version, policy_version), bundle)
     tracking.tag_version(
         name, version, {STATE_TAG: _REGISTERED, "whitecrow.policy_version": policy_version}
@@ -183,8 +190,14 @@ def _described(bundle: ModelBundle) -> str:
     )
 
 
-def _place(bundle: ModelBundle, store: ModelStore, name: str, version: str) -> None:
-    with store.new_bundle(name, version) as staging:
+def _kept(run: RunFolder) -> tuple[Path, ...]:
+    return run.calibration, run.training_segments
+
+
+def _place(
+    bundle: ModelBundle, store: ModelStore, name: str, version: str, key: SigningKey
+) -> None:
+    with store.new_bundle(name, version, key=key) as staging:
         for file in bundle.folder.iterdir():
             shutil.copyfile(file, staging / file.name)
 

@@ -53,6 +53,11 @@ class RunFolder:
         return self.root / "calibration.parquet"
 
     @property
+    def training_segments(self) -> Path:
+        """How many training rows of each class have which values in segment columns."""
+        return self.root / "training_segments.parquet"
+
+    @property
     def trained_logits(self) -> Path:
         """Logits of the network before export on some rows, for the parity gates."""
         return self.root / "trained_logits.parquet"
@@ -81,6 +86,21 @@ class RunFolder:
     def parity(self) -> Path:
         """The parity record."""
         return self.root / "parity.json"
+
+    @property
+    def impact(self) -> Path:
+        """What a new policy would have done beside the old one, for machines."""
+        return self.root / "impact.json"
+
+    @property
+    def impact_rows(self) -> Path:
+        """Every row of the impact preview with both policies' scores and decisions."""
+        return self.root / "impact.parquet"
+
+    @property
+    def impact_page(self) -> Path:
+        """The impact preview, for people."""
+        return self.root / "impact.html"
 
     @property
     def report(self) -> Path:

@@ -57,7 +57,7 @@ def score_table(
         UnknownModel: If the reference names no released version.
     """
     started = time.monotonic()
-    scorer = load_scorer(ModelStore(settings.root), reference, threads=os.cpu_count() or 1)
+    scorer = load_scorer(ModelStore.open(settings), reference, threads=os.cpu_count() or 1)
     contract = scorer.bundle.contract
     rows = conform(_request_columns(read_table(source), contract), contract)
     scored = scorer.score_frame(rows, with_reasons=with_reasons)

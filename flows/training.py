@@ -8,6 +8,7 @@ network is fitted again on all of them, so that it has seen the newest labelled 
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,16 @@ from balancing.networks.head import linear_head
 from balancing.strategies.registry import build_strategy
 from balancing.strategies.strategy import Device, FittedNetwork, Strategy
 from balancing.training import EpochRecord
+from features.contract import Contract
 from features.feature_set import FeatureSet
 from features.folds import make_folds
 from flows.featurization import read_features
+from flows.kept_rows import (
+    calibration_frame,
+    segment_columns,
+    write_calibration,
+    write_training_segments,
+)
 from flows.run_config import RunConfig
 from flows.run_folder import RunFolder, write_json
 
@@ -77,9 +85,10 @@ def train_network(
         n_numeric=len(feature_set.numeric),
         n_categorical=len(feature_set.categorical),
     )
-    _write_calibration(run, table, trained)
+    _write_kept_rows(run, table, feature_set.contract, trained)
     _write_trained_logits(run, table, arrays, trained)
-    write_json(run.training, _record(run, arrays, trained, config, sha256))
+    record = _record(run, arrays, trained, config, sha256) | _periods(table, trained)
+    write_json(run.training, record)
     logger.info("network trained", extra={"sha256": sha256, "how": trained.how["by"]})
 
 
@@ -179,12 +188,26 @@ def _fit_across_folds(
     return Trained(fitted, usable, usable[crossed.holdout_index], crossed.oof_logits, how)
 
 
-def _write_calibration(run: RunFolder, table: pl.DataFrame, trained: Trained) -> None:
-    rows = table[trained.calibration_index].select("row_id", "label", "amount_minor", "event_time")
-    half = pl.Series("logit", trained.calibration_logits[:, 1])
-    rows.with_columns((-half).alias("logit_negative"), half.alias("logit_positive")).write_parquet(
-        run.calibration
-    )
+def _write_kept_rows(
+    run: RunFolder, table: pl.DataFrame, contract: Contract, trained: Trained
+) -> None:
+    half = trained.calibration_logits[:, 1]
+    rows, columns = table[trained.calibration_index], segment_columns(table, contract)
+    kept = calibration_frame(rows, contract, columns, np.stack([-half, half], axis=1))
+    write_calibration(run.calibration, kept)
+    write_training_segments(run.training_segments, table[trained.fit_index], columns)
+
+
+def _periods(table: pl.DataFrame, trained: Trained) -> dict[str, str | None]:
+    """Return the newest time that the network was fitted or stopped on, and the oldest of test."""
+    judged = rows_of(table, "validation")
+    fitted = table["event_time"][np.union1d(trained.fit_index, judged)].max()
+    test = table["event_time"][rows_of(table, "test")].min()
+    moments = {"fitted_until": fitted, "test_from": test}
+    return {
+        name: moment.isoformat() if isinstance(moment, datetime) else None
+        for name, moment in moments.items()
+    }
 
 
 def _write_trained_logits(

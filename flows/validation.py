@@ -143,7 +143,7 @@ def counts_in_words(outcome: ValidationOutcome) -> str:
 
 def released_profile(workspace: Workspace, name: str) -> DataProfile | None:
     """Return the profile of the rows that the live version was trained on, if there is one."""
-    store = ModelStore(workspace.root)
+    store = ModelStore.open(workspace.settings)
     live = store.live.get(name)
     if live is None:
         return None

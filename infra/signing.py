@@ -111,11 +111,13 @@ class SigningKey:
         pem = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return write_once(folder / _PRIVATE_NAME, pem, mode=0o600)
 
-    def write_public(self, folder: Path) -> Path:
-        """Write the public key beside the private one and return its path."""
-        path = folder / f"{self.key_id}{_PUBLIC_SUFFIX}"
-        write_once(path, (self.public.hex() + "\n").encode())
-        return path
+    def public_path(self, folder: Path) -> Path:
+        """Return where the public key lies in the folder of the private one."""
+        return folder / f"{self.key_id}{_PUBLIC_SUFFIX}"
+
+    def write_public(self, folder: Path) -> None:
+        """Write the public key beside the private one."""
+        write_once(self.public_path(folder), (self.public.hex() + "\n").encode())
 
 
 def read_signing_key(folder: Path) -> SigningKey | None:

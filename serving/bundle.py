@@ -45,7 +45,7 @@ class BundleManifest(BaseModel):
         fitted_until: Newest event time among the rows that the network, or the length of its
             training, was chosen on; None where rows carry no time.
         test_from: Oldest event time of the test rows; None where rows carry no time.
-        calibration_sha256: Of the kept calibration rows; None where none were kept.
+        kept_files: SHA-256 of the files kept beside the bundle for later policies, by name.
         files: SHA-256 of every other file of the bundle, by name.
     """
 
@@ -70,7 +70,7 @@ class BundleManifest(BaseModel):
     profile: dict[str, Any] | None = None
     fitted_until: datetime | None = None
     test_from: datetime | None = None
-    calibration_sha256: str | None = None
+    kept_files: dict[str, str] = {}
     files: dict[str, str] = {}
 
 

@@ -1,13 +1,14 @@
 """Where bundles and policies lie, and which of them a reference means.
 
 ``HOME/models/NAME/VERSION/`` and ``HOME/policies/NAME/VERSION.json``, each with a signature beside
-it where a key is at hand, and ``HOME/calibration/NAME/VERSION.parquet``: the rows that a later
-policy of that version may be fitted on. All are written once and never changed; what changes is
-the live record (:mod:`serving.live`).
+it where a key is at hand, and ``HOME/calibration/NAME/VERSION/``: what later policies of that
+version are made from, which no service needs. All are written once and never changed; what
+changes is the live record (:mod:`serving.live`).
 """
 
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,30 +119,36 @@ class ModelStore:
         )
         return bundle
 
-    def calibration_path(self, name: str, version: str) -> Path:
-        """Return where the calibration rows of a version lie, if they were kept."""
-        return self._home / "calibration" / name / f"{version}.parquet"
-
-    def keep_calibration(self, name: str, version: str, rows: Path) -> None:
-        """Keep the rows that later policies of a version may be fitted on."""
-        _checked(f"{name}:{version}")
-        write_once(self.calibration_path(name, version), rows.read_bytes())
-
-    def calibration_rows(self, name: str, version: str) -> Path | None:
-        """Return the verified file of a version's calibration rows; None where none were kept.
+    def keep(self, name: str, version: str, files: Iterable[Path]) -> None:
+        """Keep the files that later policies of a version are made from, under their names.
 
         Raises:
-            BundleMismatch: If the file is not the one that the version was released with.
+            FileExistsError: If that version has kept files already.
         """
-        path = self.calibration_path(name, version)
-        if not path.is_file():
+        _checked(f"{name}:{version}")
+        with immutable_folder(self._kept_folder(name, version)) as staging:
+            for file in files:
+                shutil.copyfile(file, staging / file.name)
+
+    def kept(self, name: str, version: str, file_name: str) -> Path | None:
+        """Return the verified path of a kept file; None where the version kept no such file.
+
+        Raises:
+            BundleMismatch: If the file is missing, or not the one that the version came with.
+        """
+        sha256 = self.bundle(name, version).manifest.kept_files.get(file_name)
+        path = self._kept_folder(name, version) / file_name
+        if sha256 is None:
             return None
-        if sha256_file(path) != self.bundle(name, version).manifest.calibration_sha256:
+        if not path.is_file() or sha256_file(path) != sha256:
             raise BundleMismatch(
-                f"Calibration rows {path} are not as they were written (SHA-256 differs). "
-                "Restore the file from a backup, or bring newer rows."
+                f"{path} is missing or not as it was written (SHA-256 differs). "
+                "Restore it from a backup, or bring rows newer than the training."
             )
         return path
+
+    def _kept_folder(self, name: str, version: str) -> Path:
+        return self._home / "calibration" / name / version
 
     def add_policy(self, name: str, policy: Policy, *, key: SigningKey | None = None) -> str:
         """Write a policy under the next free version of that name and return the version.

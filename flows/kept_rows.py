@@ -1,0 +1,73 @@
+"""What is kept with a version so that a later policy can be made for it without its data.
+
+``calibration.parquet``: rows that no network behind their logits was fitted on, with label,
+amount, time and every column that may segment them. ``training_segments.parquet``: how many
+training rows of each class have which values in these columns.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.contract import Contract
+from infra.storage import write_atomically
+
+CALIBRATION_FILE = "calibration.parquet"
+TRAINING_SEGMENTS_FILE = "training_segments.parquet"
+
+MOST_SEGMENT_VALUES = 200
+"""A derived column with more values than this in training is a quantity, not a segment."""
+
+_ALWAYS = ("row_id", "label", "amount_minor", "event_time")
+
+
+def segment_columns(table: pl.DataFrame, contract: Contract) -> list[str]:
+    """Return the features that may segment rows: categories, and derived columns of few values.
+
+    Columns under ``columns.pii`` are left out: what is kept here is kept in clear.
+    """
+    few = [
+        name
+        for name in contract.derived
+        if name in contract.policy.segments or table[name].n_unique() <= MOST_SEGMENT_VALUES
+    ]
+    return [
+        name for name in (*contract.categorical_features, *few) if name not in contract.columns.pii
+    ]
+
+
+def calibration_frame(
+    rows: pl.DataFrame, contract: Contract, columns: list[str], logits: NDArray[np.float32]
+) -> pl.DataFrame:
+    """Return rows of a feature table as they are kept: without features, with logits.
+
+    Shape:
+        ``n`` rows and ``(n, 2)`` logits.
+    """
+    kept = rows.select(*_ALWAYS, *columns).with_columns(
+        logit_negative=pl.Series(logits[:, 0]), logit_positive=pl.Series(logits[:, 1])
+    )
+    if contract.columns.id in contract.columns.pii:
+        kept = kept.with_columns(row_id=pl.int_range(pl.len()).cast(pl.String))
+    return kept
+
+
+def write_calibration(path: Path, frame: pl.DataFrame) -> None:
+    """Write the kept rows of a run."""
+    with write_atomically(path) as staging:
+        frame.write_parquet(staging)
+
+
+def write_training_segments(path: Path, training: pl.DataFrame, columns: list[str]) -> None:
+    """Write how many negatives and positives each combination of values has."""
+    is_positive = pl.col("label") == 1
+    counts = [(~is_positive).sum().alias("negatives"), is_positive.sum().alias("positives")]
+    grouped = (
+        training.group_by(columns, maintain_order=True).agg(counts)
+        if columns
+        else training.select(counts)
+    )
+    with write_atomically(path) as staging:
+        grouped.write_parquet(staging)

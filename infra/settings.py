@@ -25,6 +25,10 @@ class Settings(BaseSettings):
         default=None,
         description="Public keys whose signatures count; default: those in the state folder.",
     )
+    state_uri: str | None = Field(
+        default=None,
+        description="Online state: a redis:// URI or a file; default: SQLite in the state folder.",
+    )
     actor: str = Field(default_factory=getpass.getuser, description="Who changes what is served.")
 
     @cached_property
@@ -41,6 +45,11 @@ class Settings(BaseSettings):
     def keys(self) -> Path:
         """Folder of the key that signs bundles and policies, and of its public half."""
         return self.root / "keys"
+
+    @property
+    def state_folder(self) -> Path:
+        """Folder of the SQLite files that hold the online state of features over time."""
+        return self.root / "state"
 
     @property
     def mlflow_uri(self) -> str:

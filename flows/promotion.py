@@ -6,12 +6,16 @@ The live record is the truth, the ledger its history, MLflow's alias a copy for 
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from infra.errors import InputError
 from infra.ledger import Ledger
 from infra.settings import Settings
 from serving.live import CHAMPION, LiveRecord
 from serving.model_store import ModelStore, ResolvedModel
+
+if TYPE_CHECKING:
+    from infra.tracking import Tracking
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +24,10 @@ ROLLED_BACK = "rolled_back"
 _INTENT = ".intent"
 _DONE = ".done"
 
-Mirror = Callable[[str, str, str], None]
-"""Name, alias, version: points the registry's alias at the version."""
+LIVE_POLICY_TAG = "whitecrow.live_policy"
+
+Mirror = Callable[[ResolvedModel], None]
+"""Points the registry's alias at the version that is live now, and names its policy."""
 
 
 class AlreadyLive(InputError):
@@ -42,31 +48,43 @@ class Change:
 
 
 def promote(
-    settings: Settings, reference: str, *, actor: str, reason: str, mirror: Mirror
+    settings: Settings,
+    reference: str,
+    *,
+    policy: str | None = None,
+    actor: str,
+    reason: str,
+    mirror: Mirror,
 ) -> Change:
-    """Make a version, with its newest policy, the one that answers.
+    """Make a version the one that answers, with its newest policy or the one named.
 
     Args:
         settings: Where the state is.
-        reference: ``NAME:version`` or ``NAME@challenger``.
+        reference: ``NAME:version``, ``NAME@challenger``, or ``NAME`` for another policy of what
+            is live.
+        policy: Version of the policy; it must have been made for that model.
         actor: Who does it; goes to the ledger.
         reason: Why; goes to the ledger.
         mirror: Copies the change to the registry; a failure there does not undo it.
 
     Raises:
         AlreadyLive: If it answers already.
-        InputError: If there is no such version, or it does not verify. Nothing changes then.
+        InputError: If there is no such version or policy, or one does not verify, or they do not
+            belong together. Nothing changes then.
         LiveRecordChanged: If somebody else changed what is live in the meantime.
     """
     store = ModelStore.open(settings)
     target = store.resolve(reference)
+    if policy is not None:
+        target = ResolvedModel(target.name, target.model_version, policy)
     live = store.live.get(target.name)
     versions = (target.model_version, target.policy_version)
     if live is not None and (live.model_version, live.policy_version) == versions:
         known = ", ".join(store.versions(target.name))
         raise AlreadyLive(
             f"{target.name} version {versions[0]} with policy {versions[1]} is live already. "
-            f"Name another one: {target.name}:VERSION (there are: {known})."
+            f"Name another one: {target.name}:VERSION (there are: {known}), or another policy: "
+            f"--policy N (there are: {', '.join(store.policy_versions(target.name))})."
         )
     return make_live(settings, target, PROMOTED, actor=actor, reason=reason, mirror=mirror)
 
@@ -96,8 +114,13 @@ def _live_before(settings: Settings, name: str) -> dict[str, str] | None:
     if live is None:
         return None
     present = {"model_version": live.model_version, "policy_version": live.policy_version}
-    for entry in reversed(Ledger(settings.database).entries(name)):
-        if entry.event == PROMOTED + _INTENT and entry.details["after"] == present:
+    entries = Ledger(settings.database).entries(name)
+    # An intent that lost its compare-and-swap came to nothing; one without its done may be live.
+    done = {entry.details["intent"] for entry in entries if entry.event == PROMOTED + _DONE}
+    done.add(live.ledger_sequence)
+    for entry in reversed(entries):
+        is_promotion = entry.event == PROMOTED + _INTENT and entry.sequence in done
+        if is_promotion and entry.details["after"] == present:
             before: dict[str, str] | None = entry.details["before"]
             return before
     return None
@@ -115,12 +138,16 @@ def make_live(
     """Swap the live record for the target, in the order that the module describes."""
     store, ledger = ModelStore.open(settings), Ledger(settings.database)
     bundle = store.bundle(target.name, target.model_version)
-    store.policy(target.name, target.policy_version).verify(bundle.model_sha256)
+    policy, key_id = store.signed_policy(target.name, target.policy_version)
+    policy.verify(bundle.model_sha256)
+    policy.check_golden()
     before = store.live.get(target.name)
     details = {
         "before": asdict(before) if before else None,
         "after": {"model_version": target.model_version, "policy_version": target.policy_version},
         "model_sha256": bundle.model_sha256,
+        "policy_id": policy.policy_id,
+        "policy_key_id": key_id,
     }
     intent = ledger.append(
         event + _INTENT, target.name, actor=actor, reason=reason, details=details
@@ -138,9 +165,19 @@ def make_live(
     return Change(target.name, before, after)
 
 
+def registry_mirror(tracking: "Tracking") -> Mirror:
+    """Return the mirror of one MLflow store."""
+
+    def mirror(live: ResolvedModel) -> None:
+        tracking.set_alias(live.name, CHAMPION, live.model_version)
+        tracking.tag_version(live.name, live.model_version, {LIVE_POLICY_TAG: live.policy_version})
+
+    return mirror
+
+
 def _mirror(mirror: Mirror, target: ResolvedModel) -> None:
     try:
-        mirror(target.name, CHAMPION, target.model_version)
+        mirror(target)
     except Exception:
         logger.warning(
             "registry alias not set; the live record stands",

@@ -22,7 +22,7 @@ from features.feature_set import FeatureSet
 from features.feature_table import with_row_id
 from features.splits import TRAIN
 from flows.featurization import read_features
-from flows.promotion import PROMOTED, make_live
+from flows.promotion import PROMOTED, make_live, registry_mirror
 from flows.recalibration import read_policy
 from flows.request import TrainRequest
 from flows.run_folder import RunFolder, read_json, write_json
@@ -154,7 +154,7 @@ def release(
             PROMOTED,
             actor=request.actor,
             reason="first version of this name",
-            mirror=tracking.set_alias,
+            mirror=registry_mirror(tracking),
         )
     return Released(name, version, policy_version, store.bundle_folder(name, version), is_first)
 

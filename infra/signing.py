@@ -169,6 +169,11 @@ class TrustedKeys:
         """The names of the keys."""
         return tuple(self._keys)
 
+    @property
+    def as_setting(self) -> str:
+        """The keys as ``WHITECROW_VERIFY_KEY`` takes them, without paths."""
+        return ",".join(key.hex() for key in self._keys.values())
+
     def verify(
         self, statement: Statement, signature_file: bytes | None, *, what: str
     ) -> str | None:
@@ -244,11 +249,11 @@ def _read_public(path: Path) -> bytes:
     return key
 
 
-def _parse(signature_file: bytes, what: str) -> Mapping[str, Any]:
+def _parse(signature_file: bytes, what: str) -> Mapping[str, str]:
     try:
-        record = json.loads(signature_file)
+        record: Any = json.loads(signature_file)
         if all(isinstance(record[name], str) for name in ("key_id", "signature")):
-            return dict(record)
+            return {name: record[name] for name in ("key_id", "signature")}
     except (ValueError, KeyError, TypeError):
         pass
     raise SignatureRefused(

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from infra.errors import InputError, Refusal
+from infra.signing import trusted_keys
 from serving.served_models import load_models
 
 _SERVICE = "serving.service:ScoringService"
@@ -42,6 +43,7 @@ def serve(
     port: int = 3000,
     home: Path,
     workers: int = 1,
+    verify_key: str | None = None,
 ) -> int:
     """Run the service until it is told to stop; return its exit status.
 
@@ -51,13 +53,16 @@ def serve(
         port: Port to listen on.
         home: The state folder.
         workers: Processes that answer.
+        verify_key: Public keys whose signatures count; default: those of the state folder.
 
     Raises:
         PortInUse: If the port is taken.
         UnknownModel: If there is no such model.
         BundleMismatch: If a model does not verify.
     """
-    with running_service(names, host=host, port=port, home=home, workers=workers) as process:
+    with running_service(
+        names, host=host, port=port, home=home, workers=workers, verify_key=verify_key
+    ) as process:
         return process.wait()
 
 
@@ -69,6 +74,7 @@ def running_service(
     port: int,
     home: Path,
     workers: int = 1,
+    verify_key: str | None = None,
     log: int | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start the service and stop it, with all its processes, when the block ends.
@@ -81,18 +87,19 @@ def running_service(
         port: Port to listen on.
         home: The state folder.
         workers: Processes that answer.
+        verify_key: Public keys whose signatures count; default: those of the state folder.
         log: File descriptor for what the service prints; None for this process's standard error.
     """
     host = _address(host)
     check_port_is_free(host, port)
-    load_models(home, names)
+    load_models(home, names, verify_key=verify_key)
     command = [sys.executable, "-m", "bentoml", "serve", _SERVICE]
     command += ["--host", host, "--port", str(port)]
     # BentoML's own files are of no use after the service, and two services must not share them.
     with tempfile.TemporaryDirectory(prefix="whitecrow-service-") as scratch:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command,
-            env=_environment(names, home, workers, scratch),
+            env=_environment(names, home, workers, scratch) | _trust(verify_key, home),
             cwd=scratch,
             # Standard output is for results: BentoML's own lines go where logs go.
             stdout=_STDERR if log is None else log,
@@ -171,6 +178,13 @@ def _environment(names: Sequence[str], home: Path, workers: int, scratch: str) -
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_CONFIG_OPTIONS": f"services.whitecrow.workers={workers}",
     }
+
+
+def _trust(verify_key: str | None, home: Path) -> dict[str, str]:
+    """Return the pinned keys themselves: the service has another working folder for paths."""
+    if verify_key is None:
+        return {}
+    return {"WHITECROW_VERIFY_KEY": trusted_keys(home / "keys", verify_key).as_setting}
 
 
 @contextlib.contextmanager

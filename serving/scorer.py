@@ -86,6 +86,7 @@ class Scorer:
         policy: A policy made for that bundle's model.
         model_version: Version of the bundle, as the answers name it.
         policy_version: Version of the policy, as the answers name it.
+        policy_key_id: The trusted key that signed the policy; None where none is trusted.
         threads: Parts of a table that are scored at the same time, each on a thread of its own.
 
     Raises:
@@ -99,6 +100,7 @@ class Scorer:
         *,
         model_version: str,
         policy_version: str,
+        policy_key_id: str | None = None,
         threads: int = 1,
     ) -> None:
         policy.verify(bundle.model_sha256)
@@ -106,6 +108,7 @@ class Scorer:
         self.policy = policy
         self.model_version = model_version
         self.policy_version = policy_version
+        self.policy_key_id = policy_key_id
         self.model = OnnxModel(bundle.model)
         self._threads = threads
         self._contract = bundle.contract

@@ -57,6 +57,7 @@ class ServedModels:
             "loaded_at": self.loaded_at.isoformat(timespec="seconds"),
             "model_sha256": scorer.bundle.model_sha256,
             "policy_id": scorer.policy.policy_id,
+            "policy_key_id": scorer.policy_key_id,
             "feature_set_hash": manifest.feature_set_hash,
             "code_revision": manifest.code_revision,
             "mlflow_run_id": manifest.mlflow_run_id,
@@ -64,16 +65,24 @@ class ServedModels:
         }
 
 
-def load_models(home: Path, references: Sequence[str] = ()) -> ServedModels:
+def load_models(
+    home: Path, references: Sequence[str] = (), *, verify_key: str | None = None
+) -> ServedModels:
     """Load and verify the referenced models, or every champion of a state folder.
 
     The first of several references is the default; without references a sole champion is.
 
+    Args:
+        home: The state folder.
+        references: Names, or names with an alias or a version.
+        verify_key: Public keys whose signatures count; default: those of the state folder.
+
     Raises:
         UnknownModel: If there is nothing to serve, or a reference means nothing.
         BundleMismatch: If a bundle or policy does not verify.
+        SignatureRefused: If one is unsigned, signed by an unknown key, or changed since.
     """
-    store = ModelStore(home)
+    store = ModelStore(home, verify_key=verify_key)
     wanted = list(references) or list(store.live.all())
     if not wanted:
         raise UnknownModel(f"No model is live in {home}. Train one first: whitecrow train.")
@@ -86,6 +95,7 @@ def load_models(home: Path, references: Sequence[str] = ()) -> ServedModels:
                 "model": scorer.name,
                 "version": scorer.model_version,
                 "policy_version": scorer.policy_version,
+                "policy_key_id": scorer.policy_key_id,
             },
         )
     return ServedModels(scorers, default=scorers[0].name if references else None)

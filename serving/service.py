@@ -30,6 +30,8 @@ class ScoringService:
     def __init__(self) -> None:
         settings = Settings()
         configure_logs(level="INFO", as_json=True)
-        application.serve(load_models(settings.root, settings.served_models))
+        application.serve(
+            load_models(settings.root, settings.served_models, verify_key=settings.verify_key)
+        )
         gc.collect()
         gc.freeze()

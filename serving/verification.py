@@ -28,13 +28,16 @@ def load_scorer(store: ModelStore, reference: str, *, threads: int = 1) -> Score
     Raises:
         UnknownModel: If the reference means nothing in this store.
         BundleMismatch: If the bundle or the policy does not verify.
+        SignatureRefused: If one is unsigned, signed by an unknown key, or changed since.
     """
     resolved = store.resolve(reference)
+    policy, key_id = store.signed_policy(resolved.name, resolved.policy_version)
     scorer = Scorer(
         store.bundle(resolved.name, resolved.model_version),
-        store.policy(resolved.name, resolved.policy_version),
+        policy,
         model_version=resolved.model_version,
         policy_version=resolved.policy_version,
+        policy_key_id=key_id,
         threads=threads,
     )
     verify_golden_rows(scorer)

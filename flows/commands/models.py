@@ -11,6 +11,7 @@ from infra.settings import Settings
 
 if TYPE_CHECKING:
     from flows.promotion import Change, Mirror
+    from serving.model_store import ResolvedModel
 
 Reference = Annotated[str, typer.Argument(help="NAME, NAME@champion, NAME@challenger, NAME:3.")]
 
@@ -97,16 +98,20 @@ def score(
 def promote(
     reference: Reference,
     reason: Annotated[str, typer.Option(help="Why; written to the ledger.")],
+    policy: Annotated[
+        int | None, typer.Option(help="Which policy; default: the newest.", min=1)
+    ] = None,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a version the one that answers."""
+    """Make a version, and the policy that decides with it, the one that answers."""
     from flows.promotion import promote as promote_version
 
     settings = Settings()
     change = promote_version(
         settings,
         reference,
+        policy=None if policy is None else str(policy),
         actor=actor or settings.actor,
         reason=reason,
         mirror=_registry_mirror(settings),
@@ -135,10 +140,12 @@ def rollback(
 
 
 def _registry_mirror(settings: Settings) -> "Mirror":
-    def mirror(name: str, alias: str, version: str) -> None:
+    def mirror(live: "ResolvedModel") -> None:
+        # MLflow takes seconds to import, and is not there where models are only served.
+        from flows.promotion import registry_mirror
         from infra.tracking import open_tracking
 
-        open_tracking(settings).set_alias(name, alias, version)
+        registry_mirror(open_tracking(settings))(live)
 
     return mirror
 
@@ -150,13 +157,18 @@ def _show(change: "Change", *, as_json: bool) -> None:
             {
                 "name": change.name,
                 "before": before.model_version if before else None,
+                "before_policy_version": before.policy_version if before else None,
                 "version": after.model_version,
                 "policy_version": after.policy_version,
                 "ledger_sequence": after.ledger_sequence,
             }
         )
         return
-    was = f" (was version {before.model_version})" if before else ""
+    was = (
+        f" (was version {before.model_version} with policy {before.policy_version})"
+        if before
+        else ""
+    )
     console.print(
         f"{change.name}: version {after.model_version} with policy {after.policy_version} "
         f"is live{was}; ledger entry {after.ledger_sequence}."

@@ -38,4 +38,11 @@ def serve(
 
     settings = Settings()
     names = tuple(model or settings.served_models)
-    serve_models(names, host=host, port=port, home=settings.root, workers=workers)
+    serve_models(
+        names,
+        host=host,
+        port=port,
+        home=settings.root,
+        workers=workers,
+        verify_key=settings.verify_key,
+    )

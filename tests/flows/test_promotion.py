@@ -50,8 +50,8 @@ def test_promotion_and_rollback_are_told_in_the_ledger(whitecrow, home) -> None:
         home, "promote", "stream@challenger", "--reason", "better", "--actor", "bo", "--json"
     )
     assert promoted.json | {"ledger_sequence": 0} == {
-        "name": "stream", "before": "1", "version": "2", "policy_version": "2",
-        "ledger_sequence": 0,
+        "name": "stream", "before": "1", "before_policy_version": "1", "version": "2",
+        "policy_version": "2", "ledger_sequence": 0,
     }  # fmt: skip
     assert store.resolve("stream").model_version == "2"
 

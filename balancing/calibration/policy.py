@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from balancing.calibration.calibrator import Calibrator
 from balancing.calibration.post_processing.kinds import PostProcessing
 from balancing.calibration.prior_shift import PriorShift
+from balancing.calibration.ranking_change import RankingChange
 from balancing.calibration.score_map import ScoreMap
 from balancing.calibration.temperatures import log_odds
 from balancing.calibration.thresholds import DecisionArray, Thresholds
@@ -100,6 +101,8 @@ class Policy(_Part):
         score_map: Where a score stands.
         golden: Decisions to check at load.
         calibration_data: What it was fitted on.
+        ranking_change: Average precision there without and with the post-processing, where that
+            treats segments differently.
         created_at: When.
         actor: By whom.
         reason: Why.
@@ -117,6 +120,7 @@ class Policy(_Part):
     score_map: ScoreMap
     golden: GoldenDecisions
     calibration_data: CalibrationData
+    ranking_change: RankingChange | None = None
     created_at: AwareDatetime
     actor: str
     reason: str

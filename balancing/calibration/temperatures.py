@@ -74,6 +74,30 @@ def apply_temperatures(
     return scaled
 
 
+def even_log_odds(factors: ArrayLike, centres: ArrayLike) -> float:
+    """Return the log-odds at which two logits stretched around their centres are equal.
+
+    Holds for antisymmetric logits (-d/2, +d/2). From (d/2)(a_1 + a_0) = (a_1 - 1) mu_1 -
+    (a_0 - 1) mu_0; where only the positive class is stretched and the centres are (-m/2, m/2)
+    this is the rule d* = m (1 - 2 / (1 + a_1)).
+
+    Shape:
+        ``(2,)`` each.
+
+    Raises:
+        ValueError: If there are not two classes.
+
+    Example:
+        >>> even_log_odds([1, 3], [4, -4])
+        -4.0
+    """
+    stretch, centre = np.asarray(factors, np.float64), np.asarray(centres, np.float64)
+    if stretch.shape != (2,) or centre.shape != (2,):
+        raise ValueError(f"A threshold needs two classes. Got {stretch.shape}, {centre.shape}.")
+    pull = (stretch - 1) * centre
+    return float(2 * (pull[1] - pull[0]) / stretch.sum())
+
+
 def log_odds(logits: ArrayLike) -> FloatArray:
     """Return the positive's logit minus the negative's, ``(n_rows, 2)`` -> ``(n_rows,)`` float64.
 

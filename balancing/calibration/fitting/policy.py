@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from balancing.calibration.fitting.calibrators import check_calibration_rows, fit_calibrator
+from balancing.calibration.fitting.ranking_check import check_ranking
 from balancing.calibration.fitting.thresholds import (
     operating_point,
     tune_threshold,
@@ -46,6 +47,7 @@ def fit_policy(
     settings: PolicyObjectives | Mapping[str, Any],
     model_sha256: str,
     post_processing: PostProcessing,
+    force: bool = False,
     calibration_fingerprint: str,
     actor: str,
     reason: str,
@@ -67,6 +69,7 @@ def fit_policy(
             mapping will do, their other keys are passed over.
         model_sha256: Hash of the ONNX file the policy is for.
         post_processing: What is done to the logits before calibration.
+        force: Accept a post-processing that lowers average precision with certainty.
         calibration_fingerprint: Hash of the calibration rows.
         actor: Who makes the policy.
         reason: Why it is made.
@@ -80,6 +83,8 @@ def fit_policy(
     Raises:
         CalibrationError: If there are too few positives, one constant score, or an objective
             lacks what it needs.
+        RankingLowered: If the post-processing lowers average precision on these rows with
+            certainty, unless forced.
         ValidationError: If the settings are no objectives.
     """
     objectives = PolicyObjectives.model_validate(settings)
@@ -89,6 +94,9 @@ def fit_policy(
         )
     rows = check_logits(logits)
     odds, labels = check_calibration_rows(log_odds(post_processing.apply(rows, segment)), label)
+    ranking_change = check_ranking(
+        labels, rows, post_processing, segment=segment, force=force, seed=seed
+    )
     calibrator = fit_calibrator(odds, labels, seed=seed).calibrator
     scores = score_logits(rows, post_processing, calibrator, segment=segment)
     days = None if event_time is None else period_days(event_time)
@@ -114,6 +122,7 @@ def fit_policy(
             n_rows=len(labels),
             class_counts=(int((labels == 0).sum()), int((labels == 1).sum())),
         ),
+        ranking_change=ranking_change,
         created_at=created_at or datetime.now(UTC),
         actor=actor,
         reason=reason,

@@ -3,12 +3,15 @@
 from functools import cached_property
 from typing import Literal
 
-import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
 from balancing.calibration.post_processing.settings import PostProcessingSettings, check_classes
-from balancing.calibration.temperatures import apply_temperatures, class_dependent_temperatures
+from balancing.calibration.temperatures import (
+    apply_temperatures,
+    class_dependent_temperatures,
+    even_log_odds,
+)
 from balancing.metrics.cells import FloatArray
 
 
@@ -47,17 +50,13 @@ class ClassDependentTemperatures(PostProcessingSettings):
 
     @property
     def threshold(self) -> float:
-        """The log-odds d* from which the tempered positive logit exceeds the negative one.
+        """The log-odds from which the tempered positive logit exceeds the negative one.
 
-        With a_0, a_1 the temperatures and mu_0, mu_1 the means, a_1 (z_1 - mu_1) + mu_1 =
-        a_0 (z_0 - mu_0) + mu_0. Where logits are antisymmetric and negatives the majority this is
-        d* = m (1 - 2 / (1 + a_1)), m the mean training log-odds: gamma = 0 cuts at even odds, a
-        growing gamma moves the cut towards the mean row.
+        Where negatives are the majority and logits antisymmetric: d* = m (1 - 2 / (1 + a_pos)),
+        m the mean training log-odds. gamma = 0 cuts at even odds; a growing gamma moves the cut
+        towards the mean row.
 
         Raises:
             ValueError: If there are not two classes.
         """
-        if len(self.class_counts) != 2:
-            raise ValueError(f"A threshold needs two classes. Got {len(self.class_counts)}.")
-        pull = (self.temperatures - 1) * np.array(self.mean_logits)
-        return float(2 * (pull[1] - pull[0]) / self.temperatures.sum())
+        return even_log_odds(self.temperatures, self.mean_logits)

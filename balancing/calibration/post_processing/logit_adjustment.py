@@ -1,5 +1,6 @@
 """Logit adjustment after training (Menon et al., arXiv 2007.07314)."""
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -42,3 +43,17 @@ class LogitAdjustment(PostProcessingSettings):
         counts = np.array(self.class_counts, dtype=np.float64)
         adjusted: FloatArray = values - self.tau * np.log(counts / counts.sum())
         return adjusted
+
+    @property
+    def threshold(self) -> float:
+        """The log-odds from which the adjusted positive logit exceeds the negative one.
+
+        That is tau log(pi_pos / pi_neg): tau = 1 cuts at the training prevalence.
+
+        Raises:
+            ValueError: If there are not two classes.
+        """
+        if len(self.class_counts) != 2:
+            raise ValueError(f"A threshold needs two classes. Got {len(self.class_counts)}.")
+        negatives, positives = self.class_counts
+        return self.tau * math.log(positives / negatives)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
 from balancing.calibration.post_processing.settings import PostProcessingSettings, check_classes
-from balancing.calibration.temperatures import apply_temperatures
+from balancing.calibration.temperatures import apply_temperatures, even_log_odds
 from balancing.metrics.cells import FloatArray
 
 
@@ -49,3 +49,12 @@ class TauNormalisation(PostProcessingSettings):
         """Return the normalised logits, ``(n_rows, n_classes)`` -> the same."""
         del segment
         return apply_temperatures(logits, self._factors, self.bias)
+
+    @property
+    def threshold(self) -> float:
+        """The log-odds from which the normalised positive logit exceeds the negative one.
+
+        Raises:
+            ValueError: If there are not two classes.
+        """
+        return even_log_odds(self._factors, self.bias)

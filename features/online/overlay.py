@@ -65,6 +65,6 @@ def with_events(past: EntityPast, events: Sequence[Event], layout: EntityLayout)
             amounts.insert(at, stored_amount(event.amount_minor))
         for column, position in zip(values, layout.values, strict=True):
             column.insert(at, value_code(event.values[position]))
-        if layout.labels:
+        if reports:
             reports.insert(at, MISSING)
     return EntityPast(times, amounts, values, reports)

@@ -29,7 +29,7 @@ class EntityPast:
         amounts: Minor units, ``MISSING`` where none counts; empty where no feature reads them.
         values: For each of the layout's value columns, codes of the values (:func:`value_code`).
         reports: Label reports (:func:`report_code`), ``MISSING`` where none came; empty where
-            no feature reads labels.
+            none came for any of the events.
     """
 
     times: Sequence[int]

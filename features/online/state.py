@@ -134,6 +134,20 @@ class OnlineState(Protocol):
         """
         ...
 
+    def load(
+        self, events: Sequence[Event], reports: Sequence[LabelReport], progress: str
+    ) -> list[Applied]:
+        """Apply history and its labels, and record how far it got: all of it or nothing.
+
+        Raises:
+            ClockSkewRefused: If any of it lies too far in the future; nothing is stored.
+        """
+        ...
+
+    def progress(self) -> str | None:
+        """Return what the last :meth:`load` recorded; None where there was none."""
+        ...
+
     def evict(self) -> int:
         """Drop all that no feature can look back to any more and return how many events went."""
         ...

@@ -21,7 +21,8 @@ from infra.settings import Settings
 from infra.storage import write_atomically
 from serving.model_store import ModelStore
 from serving.reasons import Reason
-from serving.scorer import ScoredBatch, Scorer
+from serving.scored import ScoredBatch
+from serving.scorer import Scorer
 from serving.verification import load_scorer
 
 _REASON = pl.Struct({"column": pl.String, "text": pl.String, "effect": pl.Float64})

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from serving.reasons import Reason
-from serving.scorer import ScoredRow, Scorer
+from serving.scored import ScoredRow
+from serving.scorer import Scorer
 
 
 class AtThisScore(msgspec.Struct, frozen=True):

@@ -19,7 +19,8 @@ from infra.errors import Refusal
 from serving.bundle import ModelBundle
 from serving.request_json import parse_row
 from serving.requests import is_sendable, request_rows
-from serving.scorer import ScoredBatch, ScoredRow, Scorer
+from serving.scored import ScoredBatch, ScoredRow
+from serving.scorer import Scorer
 from serving.verification import LOGIT_TOLERANCE, logit_difference
 
 _MOST_REPLAYED = 500

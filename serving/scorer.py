@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,69 +12,16 @@ from numpy.typing import NDArray
 from balancing.calibration.policy import Policy
 from balancing.calibration.thresholds import DECISION_NAMES, REVIEW
 from balancing.inference import OnnxModel
-from features.derived import derive
 from features.feature_set import FeatureArrays
-from infra.errors import InputError
 from serving.bundle import ModelBundle
+from serving.prepared_rows import PreparedRows, RowPreparer, VelocityMatrix
 from serving.reasons import Reason, ReasonFinder
 from serving.refusals import RequestRefused
 from serving.request_fields import RequestField
 from serving.requests import RowReader, TypedRow
-from serving.row_encoder import RowEncoder
-from serving.row_rules import RowRules
-
-T = TypeVar("T")
+from serving.scored import ScoredBatch, ScoredRow, UnscorableRow, joined
 
 _ROWS_AT_ONCE = 1 << 15
-
-
-class UnscorableRow(InputError):
-    """Raised when a table holds a number that no network can work with."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredBatch:
-    """What the scorer says of a table's rows, in their order.
-
-    Attributes:
-        logits: float32.
-        risk_score: float64, in [0, 1].
-        decision: int8: 0 approve, 1 review, 2 decline.
-        flags: Unknown categories and broken row rules, by the number of the row.
-        reasons: Up to four for each row that is not approved, by the number of the row.
-        arrays: The features.
-
-    Shape:
-        ``(n, 2)`` logits, ``(n,)`` for the others.
-    """
-
-    logits: NDArray[np.float32]
-    risk_score: NDArray[np.float64]
-    decision: NDArray[np.int8]
-    flags: dict[int, tuple[str, ...]]
-    reasons: dict[int, tuple[Reason, ...]]
-    arrays: FeatureArrays
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredRow:
-    """What the scorer says of one row of a request."""
-
-    id: str | None
-    risk_score: float
-    decision: str
-    reasons: tuple[Reason, ...]
-    flags: tuple[str, ...]
-    false_positive_rate: float
-    alerts_per_day: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """Features of some rows, and the flags that they raise."""
-
-    arrays: FeatureArrays
-    broken: dict[str, NDArray[np.bool_]]
 
 
 class Scorer:
@@ -113,8 +59,7 @@ class Scorer:
         self._threads = threads
         self._contract = bundle.contract
         self._reader = RowReader(self._contract, bundle.feature_set.input_types)
-        self._rules = RowRules(self._contract)
-        self._encoder = None if self._contract.derived else RowEncoder(bundle.feature_set)
+        self._preparer = RowPreparer(bundle.feature_set, self._reader)
         self._reasons = ReasonFinder(
             bundle.feature_set, self._contract, bundle.benign, self._risk_of
         )
@@ -132,6 +77,8 @@ class Scorer:
     def score_frame(self, frame: pl.DataFrame, *, with_reasons: bool = True) -> ScoredBatch:
         """Score a conformed table (:func:`features.ingestion.conforming.conform`).
 
+        Where the contract declares features over time, the table has them as columns
+        (:func:`features.velocity_table.add_velocity`).
         A row's answer does not depend on the part of the table that it falls into.
         """
         score = partial(self._score_part, with_reasons=with_reasons)
@@ -139,74 +86,96 @@ class Scorer:
         if len(parts) <= 1:
             return score(frame)
         with ThreadPoolExecutor(self._threads) as pool:
-            return _joined(list(pool.map(score, parts)))
+            return joined(list(pool.map(score, parts)))
 
-    def score_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[ScoredRow | RequestRefused]:
-        """Score rows of a request, each on its own; a bad row yields its refusal."""
+    def read(self, row: Mapping[str, Any]) -> TypedRow:
+        """Return a request's row, typed by the contract.
+
+        Raises:
+            RequestRefused: If the row is not fit to be scored.
+        """
+        return self._reader.read(row)
+
+    def score_rows(
+        self, rows: Sequence[Mapping[str, Any]], velocity: VelocityMatrix | None = None
+    ) -> list[ScoredRow | RequestRefused]:
+        """Score rows of a request, each on its own; a bad row yields its refusal.
+
+        Args:
+            rows: As clients send them.
+            velocity: Features over time of each row, where the contract declares any.
+        """
         outcomes: list[Any] = [self._read(row) for row in rows]
         good = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, dict)]
         if good:
             typed = [outcomes[at] for at in good]
-            for at, outcome in zip(good, self._score_typed(typed), strict=True):
+            of_good = None if velocity is None else velocity[good]
+            for at, outcome in zip(good, self.score_typed(typed, of_good), strict=True):
                 outcomes[at] = outcome
         return outcomes
 
-    def score_requests(self, rows: Sequence[Mapping[str, Any]]) -> ScoredBatch:
+    def score_typed(
+        self,
+        rows: Sequence[TypedRow],
+        velocity: VelocityMatrix | None = None,
+        *,
+        at_least_review: bool = False,
+    ) -> list[ScoredRow | RequestRefused]:
+        """Score rows that :meth:`read` typed; a row with numbers too far out yields its refusal.
+
+        Args:
+            rows: At least one.
+            velocity: Features over time of each row, where the contract declares any.
+            at_least_review: Whether to approve none of them.
+        """
+        try:
+            prepared = self._preparer.of_rows(rows, velocity)
+            batch = self._score(prepared, with_reasons=True, at_least_review=at_least_review)
+        except UnscorableRow:
+            if len(rows) == 1:
+                return [RequestRefused("out_of_range", "A number is too far out to be scored.")]
+            return [
+                self.score_typed(
+                    [row],
+                    None if velocity is None else velocity[at : at + 1],
+                    at_least_review=at_least_review,
+                )[0]
+                for at, row in enumerate(rows)
+            ]
+        ids = (row.get(self._contract.columns.id or "") for row in rows)
+        return [self._row(batch, at, row_id) for at, row_id in enumerate(ids)]
+
+    def score_requests(
+        self, rows: Sequence[Mapping[str, Any]], velocity: VelocityMatrix | None = None
+    ) -> ScoredBatch:
         """Score rows of a request as :meth:`score_rows` does, and return all that was computed.
 
         Raises:
             RequestRefused: If a row is not fit to be scored.
         """
         typed = [self._reader.read(row) for row in rows]
-        return self._score(self._prepare_rows(typed), with_reasons=False)
+        return self._score(self._preparer.of_rows(typed, velocity), with_reasons=False)
 
-    def _read(self, row: Mapping[str, Any]) -> dict[str, Any] | RequestRefused:
+    def _read(self, row: Mapping[str, Any]) -> TypedRow | RequestRefused:
         try:
             return self._reader.read(row)
         except RequestRefused as refusal:
             return refusal
 
-    def _score_typed(self, rows: Sequence[TypedRow]) -> list[ScoredRow | RequestRefused]:
-        try:
-            batch = self._score(self._prepare_rows(rows), with_reasons=True)
-        except UnscorableRow:
-            if len(rows) > 1:
-                return [outcome for row in rows for outcome in self._score_typed([row])]
-            return [RequestRefused("out_of_range", "A number is too far out to be scored.")]
-        ids = (row.get(self._contract.columns.id or "") for row in rows)
-        return [self._row(batch, at, row_id) for at, row_id in enumerate(ids)]
-
     def _score_part(self, frame: pl.DataFrame, *, with_reasons: bool) -> ScoredBatch:
-        return self._score(self._prepare(frame), with_reasons=with_reasons)
+        return self._score(self._preparer.of_table(frame), with_reasons=with_reasons)
 
-    def _prepare_rows(self, rows: Sequence[TypedRow]) -> _Prepared:
-        if self._encoder is None:
-            return self._prepare(self._reader.frame(rows))
-        return _Prepared(self._encoder.encode(rows), self._rules.broken_by(rows))
-
-    def _prepare(self, frame: pl.DataFrame) -> _Prepared:
-        derived = derive(frame, self._contract) if self._contract.derived else frame
-        arrays = self.bundle.feature_set.encode(derived)
-        self._refuse_infinite(arrays)
-        return _Prepared(arrays, self._rules.broken(derived))
-
-    def _refuse_infinite(self, arrays: FeatureArrays) -> None:
-        infinite = np.isinf(arrays.numeric)
-        if infinite.any():
-            column = int(np.argwhere(infinite)[0][1])
-            raise UnscorableRow(
-                f"Column {self.bundle.feature_set.numeric[column]!r} has an infinite value, or one "
-                f"beyond 3.4e38 ({int(infinite.sum())} such values). Validate the table first: "
-                "whitecrow validate sets such rows aside."
-            )
-
-    def _score(self, prepared: _Prepared, *, with_reasons: bool) -> ScoredBatch:
+    def _score(
+        self, prepared: PreparedRows, *, with_reasons: bool, at_least_review: bool = False
+    ) -> ScoredBatch:
         arrays = prepared.arrays
         logits = self.model.logits(arrays.numeric, arrays.categorical)
         _refuse_overflow(logits)
         risk_score, decision = self.policy.decide(logits)
         for mask in prepared.broken.values():
             decision[mask] = np.maximum(decision[mask], REVIEW)
+        if at_least_review:
+            decision = np.maximum(decision, REVIEW)
         stopped = np.flatnonzero(decision) if with_reasons else np.empty(0, dtype=np.int64)
         return ScoredBatch(
             logits=logits,
@@ -230,7 +199,7 @@ class Scorer:
             zip(stopped.tolist(), self._reasons.find(part, risk_score[stopped]), strict=True)
         )
 
-    def _flags(self, prepared: _Prepared) -> dict[int, tuple[str, ...]]:
+    def _flags(self, prepared: PreparedRows) -> dict[int, tuple[str, ...]]:
         flags: dict[int, tuple[str, ...]] = {}
         unknown = self.bundle.feature_set.unknown_categories(prepared.arrays)
         raised = {f"unknown_category:{name}": mask for name, mask in unknown.items()}
@@ -265,28 +234,3 @@ def _refuse_overflow(logits: NDArray[np.float32]) -> None:
             f"{n_overflown} row(s) hold numbers too far out for the network: their scores "
             "overflow. Set bounds in [expectations] and validate the table first."
         )
-
-
-def _joined(parts: Sequence[ScoredBatch]) -> ScoredBatch:
-    starts = np.cumsum([0, *(len(part.decision) for part in parts)]).tolist()
-    arrays = FeatureArrays(
-        np.concatenate([part.arrays.numeric for part in parts]),
-        np.concatenate([part.arrays.categorical for part in parts]),
-    )
-    return ScoredBatch(
-        logits=np.concatenate([part.logits for part in parts]),
-        risk_score=np.concatenate([part.risk_score for part in parts]),
-        decision=np.concatenate([part.decision for part in parts]),
-        flags=_renumbered([part.flags for part in parts], starts),
-        reasons=_renumbered([part.reasons for part in parts], starts),
-        arrays=arrays,
-    )
-
-
-def _renumbered(parts: Sequence[dict[int, T]], starts: Sequence[int]) -> dict[int, T]:
-    """Return what the parts say of their rows, by the numbers of the whole table's rows."""
-    return {
-        start + at: value
-        for part, start in zip(parts, starts, strict=False)
-        for at, value in part.items()
-    }

@@ -7,7 +7,8 @@ import pytest
 
 from serving.docs_page import docs_page
 from serving.openapi import example_exchange, openapi_document
-from serving.scorer import ScoredRow, Scorer
+from serving.scored import ScoredRow
+from serving.scorer import Scorer
 from serving.served_models import ServedModels
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from serving.scorer import ScoredRow, Scorer
+from serving.scored import ScoredRow
+from serving.scorer import Scorer
 from serving.verification import load_scorer
 
 RISKY: dict[str, Any] = {

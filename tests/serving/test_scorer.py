@@ -10,7 +10,8 @@ from balancing.calibration.thresholds import DECISION_NAMES
 from serving import scorer as scorer_module
 from serving.refusals import RequestRefused
 from serving.requests import request_rows
-from serving.scorer import ScoredRow, Scorer, UnscorableRow
+from serving.scored import ScoredRow, UnscorableRow
+from serving.scorer import Scorer
 
 
 def test_a_score_can_be_added_up(scorer: Scorer, shop_row) -> None:

@@ -1,0 +1,107 @@
+"""Rows made ready for the network: features, and the row rules that are broken.
+
+Features have two parts. The row part comes from the row itself, and is computed here. The velocity
+part comes from what its entities did before: a table brings it as columns
+(``features.velocity_table``), a request's rows as a matrix (``serving.online_features``).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.derived import derive
+from features.feature_set import FeatureArrays, FeatureSet
+from serving.requests import RowReader, TypedRow
+from serving.row_encoder import RowEncoder
+from serving.row_rules import Broken, RowRules
+from serving.scored import UnscorableRow
+
+VelocityMatrix = NDArray[np.float64]
+"""Features over time, ``(n_rows, n_velocity)``, in the order of ``contract.velocity_features``."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRows:
+    """Features of some rows, and the flags of the row rules that they break."""
+
+    arrays: FeatureArrays
+    broken: Broken
+
+
+class RowPreparer:
+    """Prepares tables and the rows of requests; the same row gives the same bits in both.
+
+    Args:
+        feature_set: Fitted; its contract is resolved.
+        reader: Of the same contract.
+    """
+
+    def __init__(self, feature_set: FeatureSet, reader: RowReader) -> None:
+        contract = feature_set.contract
+        self._contract = contract
+        self._reader = reader
+        self._rules = RowRules(contract)
+        self._feature_set = feature_set
+        self._n_velocity = len(contract.velocity_features)
+        n_own = len(feature_set.numeric) - self._n_velocity
+        self._row_part = replace(feature_set, numeric=feature_set.numeric[:n_own])
+        self._encoder = None if contract.derived else RowEncoder(self._row_part)
+
+    def of_table(self, frame: pl.DataFrame) -> PreparedRows:
+        """Prepare a conformed table that has its velocity columns.
+
+        Raises:
+            UnscorableRow: If a number is infinite, or beyond what float32 holds.
+            FeatureSetMismatch: If a column is missing that is not optional.
+        """
+        return self._prepared(frame, self._feature_set)
+
+    def of_rows(self, rows: Sequence[TypedRow], velocity: VelocityMatrix | None) -> PreparedRows:
+        """Prepare typed rows of a request.
+
+        Args:
+            rows: Typed by the contract.
+            velocity: Their features over time; None where the contract declares none.
+
+        Raises:
+            UnscorableRow: If a number is infinite, or beyond what float32 holds.
+            ValueError: If ``velocity`` does not fit the rows and the contract.
+        """
+        if self._encoder is None:
+            prepared = self._prepared(self._reader.frame(rows), self._row_part)
+        else:
+            prepared = PreparedRows(self._encoder.encode(rows), self._rules.broken_by(rows))
+        if velocity is None and not self._n_velocity:
+            return prepared
+        return PreparedRows(self._with_velocity(prepared.arrays, velocity), prepared.broken)
+
+    def _prepared(self, frame: pl.DataFrame, feature_set: FeatureSet) -> PreparedRows:
+        derived = derive(frame, self._contract) if self._contract.derived else frame
+        arrays = feature_set.encode(derived)
+        _refuse_infinite(arrays, feature_set)
+        return PreparedRows(arrays, self._rules.broken(derived))
+
+    def _with_velocity(
+        self, arrays: FeatureArrays, velocity: VelocityMatrix | None
+    ) -> FeatureArrays:
+        wanted = (len(arrays.numeric), self._n_velocity)
+        found = None if velocity is None else velocity.shape
+        if velocity is None or found != wanted:
+            raise ValueError(f"velocity must have the shape {wanted}. Got {found}.")
+        # From float64 to float32 in one rounding, as a table's columns go.
+        numeric = np.concatenate([arrays.numeric, velocity.astype(np.float32)], axis=1)
+        return FeatureArrays(numeric, arrays.categorical)
+
+
+def _refuse_infinite(arrays: FeatureArrays, feature_set: FeatureSet) -> None:
+    infinite = np.isinf(arrays.numeric)
+    if infinite.any():
+        column = int(np.argwhere(infinite)[0][1])
+        raise UnscorableRow(
+            f"Column {feature_set.numeric[column]!r} has an infinite value, or one "
+            f"beyond 3.4e38 ({int(infinite.sum())} such values). Validate the table first: "
+            "whitecrow validate sets such rows aside."
+        )

@@ -1,0 +1,81 @@
+"""What the scorer says of rows: of a table's rows as arrays, of a request's row by row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.feature_set import FeatureArrays
+from infra.errors import InputError
+from serving.reasons import Reason
+
+T = TypeVar("T")
+
+
+class UnscorableRow(InputError):
+    """Raised when a table holds a number that no network can work with."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredBatch:
+    """What the scorer says of a table's rows, in their order.
+
+    Attributes:
+        logits: float32.
+        risk_score: float64, in [0, 1].
+        decision: int8: 0 approve, 1 review, 2 decline.
+        flags: Unknown categories and broken row rules, by the number of the row.
+        reasons: Up to four for each row that is not approved, by the number of the row.
+        arrays: The features.
+
+    Shape:
+        ``(n, 2)`` logits, ``(n,)`` for the others.
+    """
+
+    logits: NDArray[np.float32]
+    risk_score: NDArray[np.float64]
+    decision: NDArray[np.int8]
+    flags: dict[int, tuple[str, ...]]
+    reasons: dict[int, tuple[Reason, ...]]
+    arrays: FeatureArrays
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRow:
+    """What the scorer says of one row of a request."""
+
+    id: str | None
+    risk_score: float
+    decision: str
+    reasons: tuple[Reason, ...]
+    flags: tuple[str, ...]
+    false_positive_rate: float
+    alerts_per_day: float | None
+
+
+def joined(parts: Sequence[ScoredBatch]) -> ScoredBatch:
+    """Return the parts of one table, scored apart, as one."""
+    starts = np.cumsum([0, *(len(part.decision) for part in parts)]).tolist()
+    arrays = FeatureArrays(
+        np.concatenate([part.arrays.numeric for part in parts]),
+        np.concatenate([part.arrays.categorical for part in parts]),
+    )
+    return ScoredBatch(
+        logits=np.concatenate([part.logits for part in parts]),
+        risk_score=np.concatenate([part.risk_score for part in parts]),
+        decision=np.concatenate([part.decision for part in parts]),
+        flags=_renumbered([part.flags for part in parts], starts),
+        reasons=_renumbered([part.reasons for part in parts], starts),
+        arrays=arrays,
+    )
+
+
+def _renumbered(parts: Sequence[dict[int, T]], starts: Sequence[int]) -> dict[int, T]:
+    """Return what the parts say of their rows, by the numbers of the whole table's rows."""
+    return {
+        start + at: value
+        for part, start in zip(parts, starts, strict=False)
+        for at, value in part.items()
+    }

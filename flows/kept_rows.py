@@ -2,9 +2,11 @@
 
 ``calibration.parquet``: rows that no network behind their logits was fitted on, with label,
 amount, time and every column that may segment them. ``training_segments.parquet``: how many
-training rows of each class have which values in these columns.
+training rows of each class have which values in these columns. ``fitted_rows.parquet``, where
+rows carry no time: what tells the rows that the network was fitted on from others.
 """
 
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from infra.storage import write_atomically
 
 CALIBRATION_FILE = "calibration.parquet"
 TRAINING_SEGMENTS_FILE = "training_segments.parquet"
+FITTED_ROWS_FILE = "fitted_rows.parquet"
 
 MOST_SEGMENT_VALUES = 200
 """A derived column with more values than this in training is a quantity, not a segment."""
@@ -71,3 +74,25 @@ def write_training_segments(path: Path, training: pl.DataFrame, columns: list[st
     )
     with write_atomically(path) as staging:
         grouped.write_parquet(staging)
+
+
+def write_fitted_rows(path: Path, digests: NDArray[np.uint64]) -> None:
+    """Write the digests of the rows that a network was fitted on."""
+    with write_atomically(path) as staging:
+        pl.DataFrame({"digest": np.unique(digests)}).write_parquet(staging)
+
+
+def row_digests(numeric: NDArray[np.float32], categorical: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return 64 bits for each row's features: the same for rows that a network cannot tell apart.
+
+    Shape:
+        ``(n, n_numeric)`` and ``(n, n_categorical)`` -> ``(n,)``.
+    """
+    # Missing numbers and the two zeros have several spellings in bits.
+    numbers = np.where(np.isnan(numeric), np.float32(np.nan), numeric + np.float32(0))
+    rows = zip(numbers, np.ascontiguousarray(categorical), strict=True)
+    digests = (
+        blake2b(number.tobytes() + category.tobytes(), digest_size=8).digest()
+        for number, category in rows
+    )
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)

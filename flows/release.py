@@ -103,7 +103,7 @@ def build_bundle(
         profile=read_json(run.profile),
         fitted_until=training["fitted_until"],
         test_from=training["test_from"],
-        kept_files={path.name: sha256_file(path) for path in _kept(run)},
+        kept_files={path.name: sha256_file(path) for path in run.kept},
     )
     with immutable_folder(run.bundle) as staging:
         write_bundle(
@@ -134,7 +134,7 @@ def release(
     key = signing_key(settings, store, actor=request.actor)
     version = _register(tracking, run, bundle, run_id=run_id, description=description)
     try:
-        store.keep(name, version, _kept(run))
+        store.keep(name, version, run.kept)
         _place(bundle, store, name, version, key)
     except BaseException:
         # Ctrl-C too: a version without its files must not stay in the registry.
@@ -188,10 +188,6 @@ def _described(bundle: ModelBundle) -> str:
         f"Scores {contract.domain} under the contract **{contract.name}** "
         f"(label: {contract.label.column}). The champion answers requests; the challenger waits."
     )
-
-
-def _kept(run: RunFolder) -> tuple[Path, ...]:
-    return run.calibration, run.training_segments
 
 
 def _place(

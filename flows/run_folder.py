@@ -58,6 +58,17 @@ class RunFolder:
         return self.root / "training_segments.parquet"
 
     @property
+    def fitted_rows(self) -> Path:
+        """Digests of the rows the network was fitted on, where rows carry no time."""
+        return self.root / "fitted_rows.parquet"
+
+    @property
+    def kept(self) -> tuple[Path, ...]:
+        """The files that are kept with the version for later policies."""
+        files = (self.calibration, self.training_segments, self.fitted_rows)
+        return tuple(file for file in files if file.is_file())
+
+    @property
     def trained_logits(self) -> Path:
         """Logits of the network before export on some rows, for the parity gates."""
         return self.root / "trained_logits.parquet"

@@ -30,8 +30,10 @@ from features.folds import make_folds
 from flows.featurization import read_features
 from flows.kept_rows import (
     calibration_frame,
+    row_digests,
     segment_columns,
     write_calibration,
+    write_fitted_rows,
     write_training_segments,
 )
 from flows.run_config import RunConfig
@@ -86,6 +88,9 @@ def train_network(
         n_categorical=len(feature_set.categorical),
     )
     _write_kept_rows(run, table, feature_set.contract, trained)
+    if feature_set.contract.event_time_column is None:
+        seen = arrays.take(_judged_on(table, trained))
+        write_fitted_rows(run.fitted_rows, row_digests(seen.numeric, seen.categorical))
     _write_trained_logits(run, table, arrays, trained)
     record = _record(run, arrays, trained, config, sha256) | _periods(table, trained)
     write_json(run.training, record)
@@ -198,10 +203,14 @@ def _write_kept_rows(
     write_training_segments(run.training_segments, table[trained.fit_index], columns)
 
 
+def _judged_on(table: pl.DataFrame, trained: Trained) -> IntArray:
+    """Return the rows that the network was fitted on, or the length of its training chosen by."""
+    return np.union1d(trained.fit_index, rows_of(table, "validation"))
+
+
 def _periods(table: pl.DataFrame, trained: Trained) -> dict[str, str | None]:
     """Return the newest time that the network was fitted or stopped on, and the oldest of test."""
-    judged = rows_of(table, "validation")
-    fitted = table["event_time"][np.union1d(trained.fit_index, judged)].max()
+    fitted = table["event_time"][_judged_on(table, trained)].max()
     test = table["event_time"][rows_of(table, "test")].min()
     moments = {"fitted_until": fitted, "test_from": test}
     return {

@@ -23,6 +23,7 @@ from balancing.calibration.policy import (
     score_logits,
 )
 from balancing.calibration.post_processing.kinds import PostProcessing
+from balancing.calibration.prior_shift import PriorShift
 from balancing.calibration.score_map import ScoreMap
 from balancing.calibration.temperatures import check_logits, log_odds
 from balancing.calibration.thresholds import Thresholds, TunedThreshold
@@ -47,6 +48,7 @@ def fit_policy(
     settings: PolicyObjectives | Mapping[str, Any],
     model_sha256: str,
     post_processing: PostProcessing,
+    prior_shift: PriorShift | None = None,
     force: bool = False,
     calibration_fingerprint: str,
     actor: str,
@@ -69,6 +71,8 @@ def fit_policy(
             mapping will do, their other keys are passed over.
         model_sha256: Hash of the ONNX file the policy is for.
         post_processing: What is done to the logits before calibration.
+        prior_shift: Base rate to read scores at; the calibration rows' own by default. Thresholds
+            are chosen on these rows as they are, at the shifted scores.
         force: Accept a post-processing that lowers average precision with certainty.
         calibration_fingerprint: Hash of the calibration rows.
         actor: Who makes the policy.
@@ -98,7 +102,7 @@ def fit_policy(
         labels, rows, post_processing, segment=segment, force=force, seed=seed
     )
     calibrator = fit_calibrator(odds, labels, seed=seed).calibrator
-    scores = score_logits(rows, post_processing, calibrator, segment=segment)
+    scores = score_logits(rows, post_processing, calibrator, prior_shift, segment=segment)
     days = None if event_time is None else period_days(event_time)
     thresholds = fit_thresholds(
         labels,
@@ -113,6 +117,7 @@ def fit_policy(
         model_sha256=model_sha256,
         post_processing=post_processing,
         calibrator=calibrator,
+        prior_shift=prior_shift,
         thresholds=thresholds,
         costs=_costs(objectives, minor_units_per_major),
         score_map=fit_score_map(labels, scores, days=_traffic_days(objectives, days, len(labels))),

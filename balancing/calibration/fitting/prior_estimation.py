@@ -4,7 +4,7 @@ It rests on label shift: rows of a class look alike in both periods, only the sh
 differs. A new kind of fraud, a new sales channel, or rows missing because they were declined break
 that, and no test sees all of it. What can be seen is checked first, and a failed check is a
 refusal: calibrated scores on the calibration rows, enough rows, scores from the same range, and
-a distribution of scores that some base rate explains.
+the same base rate whether it is read from the highest scores or from lower ones.
 """
 
 import logging
@@ -29,9 +29,9 @@ MOST_OUTSIDE = 0.01
 MOST_STEPS = 1000
 _N_REPLICATES = 200
 _RELATIVE_TOLERANCE = 1e-6
-_N_SCORE_BINS = 20
-# Five standard errors of the mean scaled difference: chance alone crosses it once in millions.
-_LARGEST_MISFIT = 5.0
+MOST_DISAGREEMENT = 0.25
+"""Of the base rate read at a height of score against the estimate, beyond three standard errors."""
+_HEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 class PriorNotEstimable(Refusal):
@@ -43,19 +43,18 @@ class PriorEstimate:
     """A base rate estimated without labels.
 
     Attributes:
-        prevalence: Share of positives, with the interval that the unlabelled rows' number gives.
-            What the calibrator itself does not know comes on top.
-        trained_prevalence: Share of positives among the calibration rows.
+        prevalence: Share of positives, with the interval that the number of unlabelled and of
+            calibration rows gives. What the calibrator's shape does not know comes on top.
+        trained_prevalence: Mean calibrated probability of the calibration rows: the base rate
+            that the probabilities were made for.
         n_rows: Unlabelled rows.
         n_steps: Steps until the estimate stood still.
-        misfit: How far the scores' distribution is from the mixture, in standard errors.
     """
 
     prevalence: Interval
     trained_prevalence: float
     n_rows: int
     n_steps: int
-    misfit: float
 
     @property
     def shift(self) -> PriorShift:
@@ -90,13 +89,11 @@ def estimate_prior(
     check_labels(calibration_label, both_classes=True)
     labels, calibrated = check_probabilities(calibration_label, calibration_probability)
     scores = _check_scores(probability)
-    trained = float(labels.mean())
     _require_calibration(labels, calibrated, seed)
     _require_overlap(scores, calibrated)
     groups = RowGroups.by(scores)
-    likelihood = _Likelihood.of(groups.mean(scores), trained)
-    sizes = groups.sizes.astype(np.float64)[None]
-    observed, n_steps = likelihood.maximise(sizes)
+    at, trained = groups.mean(scores), float(calibrated.mean())
+    observed, n_steps = _maximise(at, groups.sizes[None], np.array([trained]))
     prevalence = float(observed[0])
     if np.isnan(prevalence):
         raise PriorNotEstimable(
@@ -104,52 +101,52 @@ def estimate_prior(
             "scores tell the classes apart too little. State the base rate instead."
         )
     _require_rows(prevalence, len(scores))
-    misfit = _misfit(scores, labels, calibrated, prevalence)
-    _require_mixture(misfit)
-    weights = np.random.default_rng(seed).poisson(groups.sizes, (_N_REPLICATES, len(groups.sizes)))
-    replicates, _ = likelihood.maximise(weights.astype(np.float64))
+    _require_agreement(scores, labels, calibrated, prevalence)
+    rng = np.random.default_rng(seed)
+    weights = rng.poisson(groups.sizes, (_N_REPLICATES, len(groups.sizes)))
+    replicates, _ = _maximise(at, weights, _resampled_mean(calibrated, rng))
     logger.info("base rate estimated", extra={"prevalence": prevalence, "n_steps": n_steps})
     return PriorEstimate(
         prevalence=percentile_interval(prevalence, replicates),
         trained_prevalence=trained,
         n_rows=len(scores),
         n_steps=n_steps,
-        misfit=misfit,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Likelihood:
-    """p / pi and (1 - p) / (1 - pi) of each group: how much likelier it is in each class."""
+def _maximise(
+    probability: FloatArray, weights: IntArray, trained: FloatArray
+) -> tuple[FloatArray, int]:
+    """Return the likeliest base rate per set of weights, NaN where it kept moving, and the steps.
 
-    positive: FloatArray
-    negative: FloatArray
-    start: float
+    A row is p / pi times likelier among positives and (1 - p) / (1 - pi) times among negatives;
+    a step takes the mean posterior at the present base rate as the next one.
 
-    @classmethod
-    def of(cls, probability: FloatArray, prevalence: float) -> "_Likelihood":
-        return cls(probability / prevalence, (1 - probability) / (1 - prevalence), prevalence)
+    Shape:
+        ``(n_groups,)``, ``(n_sets, n_groups)``, ``(n_sets,)`` -> ``(n_sets,)``.
+    """
+    rate, counts = trained.copy(), weights.astype(np.float64)
+    total = counts.sum(axis=1)
+    moving = np.flatnonzero(total > 0)
+    for n_steps in range(1, MOST_STEPS + 1):
+        now, prior = rate[moving, None], trained[moving, None]
+        positive = now / prior * probability
+        share = positive / (positive + (1 - now) / (1 - prior) * (1 - probability))
+        after = (counts[moving] * share).sum(axis=1) / total[moving]
+        is_still = np.abs(after - rate[moving]) <= _RELATIVE_TOLERANCE * rate[moving]
+        rate[moving] = after
+        moving = moving[~is_still]
+        if not moving.size:
+            return rate, n_steps
+    rate[moving] = np.nan
+    return rate, MOST_STEPS
 
-    def maximise(self, weights: FloatArray) -> tuple[FloatArray, int]:
-        """Return the base rate per set of weights, NaN where it did not stand still, and steps.
 
-        Shape:
-            ``(n_sets, n_groups)`` -> ``(n_sets,)``.
-        """
-        rate = np.full(len(weights), self.start)
-        total = weights.sum(axis=1)
-        moving = total > 0
-        for n_steps in range(1, MOST_STEPS + 1):
-            now = rate[moving, None]
-            share = now * self.positive / (now * self.positive + (1 - now) * self.negative)
-            after = (weights[moving] * share).sum(axis=1) / total[moving]
-            is_still = np.abs(after - rate[moving]) <= _RELATIVE_TOLERANCE * rate[moving]
-            rate[moving] = after
-            moving[np.flatnonzero(moving)[is_still]] = False
-            if not moving.any():
-                return rate, n_steps
-        rate[moving] = np.nan
-        return rate, MOST_STEPS
+def _resampled_mean(probability: FloatArray, rng: np.random.Generator) -> FloatArray:
+    groups = RowGroups.by(probability)
+    weights = rng.poisson(groups.sizes, (_N_REPLICATES, len(groups.sizes)))
+    means: FloatArray = (weights @ groups.mean(probability)) / weights.sum(axis=1)
+    return means
 
 
 def _check_scores(probability: ArrayLike) -> FloatArray:
@@ -194,39 +191,31 @@ def _require_rows(prevalence: float, n_rows: int) -> None:
         )
 
 
-def _misfit(score: FloatArray, label: IntArray, calibrated: FloatArray, prevalence: float) -> float:
-    """Return how far counts of scores are from the mixture of both classes, in standard errors.
+def _require_agreement(
+    score: FloatArray, label: IntArray, calibrated: FloatArray, prevalence: float
+) -> None:
+    """Read the base rate from the share of rows above several heights of score.
 
-    Bins hold equal shares of the mixture, so that those where positives lie are told apart. Each
-    bin's difference is scaled by its error: the unlabelled counts' and, larger where positives
-    are few, the calibration shares'.
+    Above a height lie q t + (1 - q) f of the rows, t and f the shares of calibration positives
+    and negatives there. Under label shift every height gives the same q.
     """
     positive, negative = calibrated[label == 1], calibrated[label == 0]
-    half = _N_SCORE_BINS // 2
-    steps = np.linspace(0, 1, half + 1)[1:-1]
-    edges = np.unique(np.concatenate([np.quantile(positive, steps), np.quantile(negative, steps)]))
-    shares, errors = [], []
-    for rows, weight in ((positive, prevalence), (negative, 1 - prevalence)):
-        part = _shares(rows, edges)
-        shares.append(weight * part)
-        errors.append(weight**2 * (part * (1 - part) + 1 / len(rows)) / len(rows))
-    expected = np.sum(shares, axis=0)
-    variance = np.sum(errors, axis=0) + (expected * (1 - expected) + 1 / len(score)) / len(score)
-    squared = (_shares(score, edges) - expected) ** 2 / variance
-    return float((squared.mean() - 1) * np.sqrt(len(squared) / 2))
-
-
-def _shares(score: FloatArray, edges: FloatArray) -> FloatArray:
-    counts = np.bincount(np.searchsorted(edges, score, side="right"), minlength=len(edges) + 1)
-    shares: FloatArray = counts / len(score)
-    return shares
-
-
-def _require_mixture(misfit: float) -> None:
-    if misfit > _LARGEST_MISFIT:
-        raise PriorNotEstimable(
-            "No base rate explains the unlabelled scores: they are "
-            f"{misfit:.1f} standard errors from every mixture of the two classes as calibration "
-            f"knows them ({_LARGEST_MISFIT:g} at most). More than the base rate has changed: "
-            "label some rows and recalibrate on them."
-        )
+    for height in _HEIGHTS:
+        cut = np.quantile(positive, height)
+        caught, false = (float((rows >= cut).mean()) for rows in (positive, negative))
+        above = float((score >= cut).mean())
+        if caught <= false:
+            continue
+        read = (above - false) / (caught - false)
+        error = np.sqrt(
+            above * (1 - above) / len(score)
+            + ((1 - prevalence) ** 2) * (false * (1 - false)) / len(negative)
+            + prevalence**2 * (caught * (1 - caught)) / len(positive)
+        ) / (caught - false)
+        if abs(read - prevalence) > 3 * error + MOST_DISAGREEMENT * prevalence:
+            raise PriorNotEstimable(
+                f"No base rate explains the unlabelled scores: by expectation-maximisation it is "
+                f"{prevalence:.3g}, but read from the scores that {1 - height:.0%} of the "
+                f"calibration positives reach it is {max(read, 0.0):.3g}. More than the base rate "
+                "has changed: label some rows and recalibrate on them."
+            )

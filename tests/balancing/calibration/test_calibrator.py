@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
@@ -48,6 +52,37 @@ def test_temperature_equals_scikit_learns_logistic_regression() -> None:
     applied = TemperatureCalibrator(temperature=1.7).apply(ODDS)
 
     np.testing.assert_allclose(applied, expected, rtol=0, atol=1e-12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(0.01, 20), st.floats(-20, 20))
+def test_any_line_equals_scikit_learns_logistic_regression(slope: float, intercept: float) -> None:
+    expected = logistic_with(ODDS[:, None], [slope], intercept)
+
+    applied = PlattCalibrator(slope=slope, intercept=intercept).apply(ODDS)
+
+    np.testing.assert_allclose(applied, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "temperature", "isotonic"])
+def test_scikit_learns_own_calibrators_are_reproduced(method: str) -> None:
+    """Fitted on a frozen scorer. Its two logits are -d and +d for temperatures, ours half that."""
+    scorer = LogisticRegression().fit(ODDS[:, None], LABEL)
+    scorer.coef_, scorer.intercept_ = np.array([[1.0]]), np.array([0.0])
+    fitted = CalibratedClassifierCV(FrozenEstimator(scorer), method=method)
+    fitted.fit(ODDS[:1500, None], LABEL[:1500])
+    inner = fitted.calibrated_classifiers_[0].calibrators[0]
+    ours: Calibrator = {
+        "sigmoid": lambda: PlattCalibrator(slope=-inner.a_, intercept=-inner.b_),
+        "temperature": lambda: TemperatureCalibrator(temperature=0.5 / inner.beta_),
+        "isotonic": lambda: IsotonicCalibrator(
+            log_odds=tuple(inner.X_thresholds_), probability=tuple(inner.y_thresholds_)
+        ),
+    }[method]()
+
+    expected = fitted.predict_proba(ODDS[:, None])[:, 1]
+
+    np.testing.assert_allclose(ours.apply(ODDS), expected, rtol=0, atol=1e-12)
 
 
 def test_beta_equals_scikit_learns_logistic_regression_on_its_two_features() -> None:

@@ -20,6 +20,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from infra.errors import InputError
 from infra.settings import Settings
@@ -86,6 +87,15 @@ class Tracking:
                 f"MLflow at {self.uri} does not answer: {error}. "
                 "Start it, or unset WHITECROW_TRACKING_URI to use the state folder."
             ) from None
+        run_id: str = run.info.run_id
+        return run_id
+
+    def start_child(self, parent_id: str, *, run_name: str, tags: Mapping[str, str]) -> str:
+        """Open a run below another one, in its experiment."""
+        experiment_id = self.client.get_run(parent_id).info.experiment_id
+        run = self.client.create_run(
+            experiment_id, run_name=run_name, tags={**tags, MLFLOW_PARENT_RUN_ID: parent_id}
+        )
         run_id: str = run.info.run_id
         return run_id
 

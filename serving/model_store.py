@@ -234,6 +234,10 @@ class ModelStore:
     def _policy_path(self, name: str, version: str) -> Path:
         return self._home / "policies" / name / f"{version}.json"
 
+    def withdraw_policy(self, name: str, version: str) -> None:
+        """Take back a policy that nobody has heard of yet; its number stays taken."""
+        self._policy_path(name, version).unlink(missing_ok=True)
+
     def resolve(self, reference: str) -> ResolvedModel:
         """Return what ``NAME``, ``NAME@champion``, ``NAME@challenger`` or ``NAME:version`` means.
 
@@ -242,14 +246,30 @@ class ModelStore:
         Raises:
             UnknownModel: If it means nothing here; the message says what there is.
         """
-        match = _checked(reference)
+        match = self._known(reference)
         name, version = match["name"], match["version"]
-        if name not in self.names():
-            known = ", ".join(self.names()) or "none yet: whitecrow train makes one"
-            raise UnknownModel(f"No model {name!r} in {self._home} (there are: {known}).")
         if version is not None:
             return ResolvedModel(name, version, self._newest_policy(name, version))
         return self._resolve_alias(name, match["alias"] or CHAMPION)
+
+    def resolve_version(self, reference: str) -> tuple[str, str]:
+        """Return the name and model version that a reference means, whatever its policies are.
+
+        Raises:
+            UnknownModel: If it means nothing here; the message says what there is.
+        """
+        match = self._known(reference)
+        if match["version"] is not None:
+            return match["name"], match["version"]
+        found = self._resolve_alias(match["name"], match["alias"] or CHAMPION)
+        return found.name, found.model_version
+
+    def _known(self, reference: str) -> re.Match[str]:
+        match = _checked(reference)
+        if match["name"] not in self.names():
+            known = ", ".join(self.names()) or "none yet: whitecrow train makes one"
+            raise UnknownModel(f"No model {match['name']!r} in {self._home} (there are: {known}).")
+        return match
 
     def _resolve_alias(self, name: str, alias: str) -> ResolvedModel:
         if alias not in (CHAMPION, CHALLENGER):

@@ -32,7 +32,9 @@ from features.window_checks import check_windows_fit
 from infra.errors import InputError
 from infra.storage import sha256_json
 
-RESERVED_NAMES = frozenset({"row_id", "event_time", "amount_minor", "label", "part"})
+RESERVED_NAMES = frozenset(
+    {"row_id", "event_time", "amount_minor", "label", "label_reported_at", "part"}
+)
 
 
 class ContractError(InputError):

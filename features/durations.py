@@ -51,3 +51,13 @@ def format_duration(duration: timedelta) -> str:
         if duration % _UNITS[unit] == timedelta(0):
             return f"{duration // _UNITS[unit]}{unit}"
     return f"{duration // _UNITS['us']}us"
+
+
+def microseconds(duration: timedelta) -> int:
+    """Return a duration as whole microseconds, exactly.
+
+    Example:
+        >>> microseconds(timedelta(hours=1))
+        3600000000
+    """
+    return duration // timedelta(microseconds=1)

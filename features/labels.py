@@ -13,6 +13,7 @@ import polars as pl
 
 from features.contract import Contract
 from features.contract_blocks import EventTime
+from features.durations import microseconds
 from features.ingestion.data_error import DataError
 from features.ingestion.tables import read_table
 from features.ingestion.timestamps import to_utc
@@ -21,6 +22,7 @@ from features.ingestion.typed_text import without_missing
 logger = logging.getLogger(__name__)
 
 LABEL = "label"
+LABEL_REPORTED_AT = "label_reported_at"
 _SHOWN_VALUES = 5
 
 
@@ -34,7 +36,8 @@ class LabelledFrame:
 
     Attributes:
         frame: Every row, in order, with an Int8 column ``label``: 1, 0, or null where no label
-            is known. Rows without a label stay: they are part of other rows' past.
+            is known. Rows without a label stay: they are part of other rows' past. Where the
+            contract has ``reported_at``, ``label_reported_at`` is that moment in UTC.
         n_unlabelled: Rows old enough to have a label that have none.
         n_immature: Rows whose label was not known yet at ``as_of``.
         as_of: The moment, in UTC; None where rows carry no time and none was given.
@@ -72,11 +75,11 @@ def attach_labels(
             or contradicts itself.
     """
     moment = _moment(frame, contract, as_of)
+    reported = reported_labels(frame, contract, labels=labels, as_of=moment)
+    label = reported[LABEL]
     if contract.label.source is None:
-        label, is_unseen = _own_labels(frame, contract, moment)
+        label, is_unseen = _seen(reported, contract, moment)
     else:
-        table = labels if labels is not None else read_table(contract.label.source)
-        label = _joined_labels(frame, contract, table, moment)
         is_unseen = _nowhere(frame)
     is_immature = _too_young(frame, contract, moment)
     if contract.label.absent_means == "negative":
@@ -86,10 +89,58 @@ def attach_labels(
     label = label.set(is_immature, None).alias(LABEL)
     n_immature = int(is_immature.sum())
     labelled = LabelledFrame(
-        frame.with_columns(label), label.null_count() - n_immature, n_immature, moment
+        reported.with_columns(label), label.null_count() - n_immature, n_immature, moment
     )
     _check_classes(labelled, contract)
     return labelled
+
+
+def reported_labels(
+    frame: pl.DataFrame,
+    contract: Contract,
+    *,
+    labels: pl.DataFrame | None = None,
+    as_of: datetime | None = None,
+) -> pl.DataFrame:
+    """Return ``frame`` with ``label`` as the table has it, and when it was reported.
+
+    What an absent label means, and whether the delay has passed, is left to the caller.
+
+    Args:
+        frame: A conformed table.
+        contract: Resolved against the table.
+        labels: The other table, where ``label.source`` names one; default: read from there.
+        as_of: Reports of another table after this moment are left out; default: all count.
+
+    Raises:
+        LabelError: If the label has three values, or its table lacks a column or contradicts
+            itself.
+    """
+    if contract.label.source is not None:
+        table = labels if labels is not None else read_table(contract.label.source)
+        return frame.with_columns(_joined_labels(frame, contract, table, as_of))
+    label = _binary(_column(frame, contract.label.column, "the table"), contract)
+    if contract.label.reported_at is None:
+        return frame.with_columns(label)
+    reported = _reported(frame, contract, "the table").alias(LABEL_REPORTED_AT)
+    return frame.with_columns(label, reported)
+
+
+def known_after(frame: pl.DataFrame, contract: Contract) -> pl.Series:
+    """Return how many microseconds after its event each row's label is known, if it has one.
+
+    That is the label delay, or the report where it came later.
+
+    Args:
+        frame: Conformed rows with ``label_reported_at``, where the contract has reports.
+        contract: Resolved against the table; with an event time.
+    """
+    delay = microseconds(contract.label.delay)
+    if LABEL_REPORTED_AT not in frame.columns:
+        return pl.Series([delay], dtype=pl.Int64).new_from_index(0, frame.height)
+    assert contract.event_time_column is not None
+    elapsed = frame[LABEL_REPORTED_AT] - frame[contract.event_time_column]
+    return elapsed.dt.total_microseconds().fill_null(delay).clip(lower_bound=delay)
 
 
 def _moment(frame: pl.DataFrame, contract: Contract, as_of: datetime | None) -> datetime | None:
@@ -108,14 +159,14 @@ def _too_young(frame: pl.DataFrame, contract: Contract, moment: datetime | None)
     return (frame[column] + contract.label.delay > moment).fill_null(value=True)
 
 
-def _own_labels(
-    frame: pl.DataFrame, contract: Contract, moment: datetime | None
+def _seen(
+    reported: pl.DataFrame, contract: Contract, moment: datetime | None
 ) -> tuple[pl.Series, pl.Series]:
     """Return the table's own labels as far as they were reported, and which were not yet."""
-    label = _binary(_column(frame, contract.label.column, "the table"), contract)
+    label = reported[LABEL]
     if contract.label.reported_at is None or moment is None:
-        return label, _nowhere(frame)
-    is_late = (_reported(frame, contract, "the table") > moment).fill_null(value=False)
+        return label, _nowhere(reported)
+    is_late = (reported[LABEL_REPORTED_AT] > moment).fill_null(value=False)
     is_unseen = is_late & label.is_not_null()
     return label.set(is_unseen, None), is_unseen
 
@@ -126,8 +177,11 @@ def _nowhere(frame: pl.DataFrame) -> pl.Series:
 
 def _joined_labels(
     frame: pl.DataFrame, contract: Contract, table: pl.DataFrame, moment: datetime | None
-) -> pl.Series:
-    """Return the labels of another table, those reported by ``moment``, in this row order."""
+) -> list[pl.Series]:
+    """Return the labels of another table, those reported by ``moment``, in this row order.
+
+    Where the contract says when they were reported, that comes second.
+    """
     key = contract.label.key
     assert key is not None
     where = f"the label table {contract.label.source}"
@@ -138,9 +192,10 @@ def _joined_labels(
         }
     )
     if contract.label.reported_at is not None:
-        outcomes = outcomes.with_columns(reported=_reported(table, contract, where))
+        outcomes = outcomes.with_columns(_reported(table, contract, where).alias(LABEL_REPORTED_AT))
         if moment is not None:
-            seen = pl.col("reported").is_null() | (pl.col("reported") <= moment)
+            at = pl.col(LABEL_REPORTED_AT)
+            seen = at.is_null() | (at <= moment)
             outcomes = outcomes.filter(seen)
     keys = pl.DataFrame({"key": _key_text(_column(frame, key, "the table"))})
     newest = _one_per_key(outcomes.drop_nulls(["key", LABEL]), where)
@@ -149,16 +204,14 @@ def _joined_labels(
         "labels joined",
         extra={"labels": newest.height, "found": joined.height - joined[LABEL].null_count()},
     )
-    return joined.get_column(LABEL)
+    return joined.drop("key").get_columns()
 
 
 def _one_per_key(outcomes: pl.DataFrame, where: str) -> pl.DataFrame:
     """Return the last report of every key; reports that contradict each other are refused."""
-    if "reported" in outcomes.columns:
-        newest = pl.col("reported").rank("max").over("key")
-        is_last = pl.col("reported").is_null() | (newest == newest.max().over("key"))
-        outcomes = outcomes.filter(is_last)
-    outcomes = outcomes.select("key", LABEL).unique(maintain_order=True)
+    if LABEL_REPORTED_AT in outcomes.columns:
+        outcomes = _last_reports(outcomes)
+    outcomes = outcomes.unique(maintain_order=True)
     n_contradicted = outcomes.filter(pl.col("key").is_duplicated())["key"].n_unique()
     if n_contradicted:
         raise LabelError(
@@ -166,6 +219,19 @@ def _one_per_key(outcomes: pl.DataFrame, where: str) -> pl.DataFrame:
             "or name label.reported_at so that the last report counts."
         )
     return outcomes
+
+
+def _last_reports(outcomes: pl.DataFrame) -> pl.DataFrame:
+    """Keep the last reports of every key, each with the moment from which its class was known.
+
+    A report without a moment is known from the label delay on, whatever comes later.
+    """
+    at, is_positive = pl.col(LABEL_REPORTED_AT), pl.col(LABEL) == 1
+    newest = [at.filter(kind).max().over("key") for kind in (is_positive, ~is_positive)]
+    contradicted = pl.when(is_positive).then(newest[1]).otherwise(newest[0])
+    is_last = at.is_null() | (at == at.max().over("key")) | (at > contradicted)
+    since = pl.when(at.null_count() == 0).then(at.min())
+    return outcomes.filter(is_last).group_by("key", LABEL, maintain_order=True).agg(since)
 
 
 def _reported(table: pl.DataFrame, contract: Contract, where: str) -> pl.Series:

@@ -1,0 +1,81 @@
+"""Features over time for a whole table: every row sees what lay strictly before it.
+
+The table need not be sorted. Moments are compared in UTC, so neither a time zone nor summer time
+moves a window. A row without an event time has no features and is nobody's event; so is, for one
+entity, a row without that entity.
+"""
+
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from features.contract import Contract
+from features.label_rate import with_labels
+from features.labels import LABEL, LABEL_REPORTED_AT
+from features.velocity import VelocityPlan, velocity_plan
+from features.velocity_events import TableEvents
+from features.velocity_measures import BlockMeasures
+from features.windows import FloatArray
+
+logger = logging.getLogger(__name__)
+
+
+def add_velocity(
+    frame: pl.DataFrame, contract: Contract, *, history: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Return ``frame`` with every feature over time that the contract declares, Float64.
+
+    Args:
+        frame: Conformed rows in any order, with ``label`` and ``label_reported_at`` as
+            ``attach_labels`` writes them or with the label's own columns; without both, no label
+            is known. Optional columns that it lacks count as missing.
+        contract: Resolved against the table.
+        history: Earlier rows of the same kind, which are events and get no features.
+
+    Raises:
+        DataError: If a column is missing that a feature reads.
+        LabelError: If the label is not two known classes.
+    """
+    plan = velocity_plan(contract)
+    if not plan:
+        return frame
+    rows = frame if history is None else _with_history(frame, history, contract, plan)
+    events = TableEvents.of(rows, contract)
+    n_history = rows.height - frame.height
+    values = velocity_arrays(events)
+    logger.info(
+        "velocity computed",
+        extra={"rows": frame.height, "history": n_history, "out_of_order": events.n_out_of_order},
+    )
+    columns = [pl.Series(name, values[name][n_history:]).fill_nan(None) for name in plan.names]
+    return frame.with_columns(columns)
+
+
+def velocity_arrays(events: TableEvents) -> Mapping[str, FloatArray]:
+    """Return every feature over time of every row by name, NaN where null.
+
+    Shape:
+        ``(n,)`` each, in the order of the table
+    """
+    found = {name: np.full(events.times.size, np.nan) for name in events.plan.names}
+    for entity in events.plan.entities:
+        features = [each for each in events.plan.features if each.entity == entity]
+        for block in events.blocks(entity):
+            measures = BlockMeasures(block, events, entity)
+            for feature in features:
+                found[feature.name][block.rows] = measures.values(feature)
+    return found
+
+
+def _with_history(
+    frame: pl.DataFrame, history: pl.DataFrame, contract: Contract, plan: VelocityPlan
+) -> pl.DataFrame:
+    """Return history and rows as one table of what features over time read, in this order."""
+    wanted = (*plan.source_columns, LABEL, LABEL_REPORTED_AT)
+    parts = [
+        with_labels(part, contract) if plan.label_features else part for part in (history, frame)
+    ]
+    kept = [part.select(name for name in wanted if name in part.columns) for part in parts]
+    return pl.concat(kept, how="diagonal_relaxed")

@@ -68,6 +68,17 @@ def entity_layouts(plan: VelocityPlan) -> tuple[EntityLayout, ...]:
     return tuple(_layout(plan, at) for at in range(len(plan.entities)))
 
 
+def no_events(layout: EntityLayout) -> EntityPast:
+    """Return the past of an entity that has none."""
+    return EntityPast((), values=((),) * len(layout.values))
+
+
+def key_text(layout: EntityLayout, key: str) -> str:
+    """Return the values of an entity, as a person reads them, from its key."""
+    n_parts = len(layout.entity)
+    return key.split(":", 1 if n_parts == 1 else 1 + n_parts)[-1]
+
+
 def stored_amount(amount_minor: int | None) -> int:
     """Return the amount as aggregates see it: ``MISSING`` beyond ±10^12 minor units."""
     if amount_minor is None or not -MAX_AMOUNT_MINOR <= amount_minor <= MAX_AMOUNT_MINOR:

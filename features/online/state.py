@@ -5,13 +5,14 @@ the newest event time that it has applied; a row ahead of the real clock is refu
 move that clock and evict what others still need.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import Enum
 from typing import Protocol
 
-from features.online.events import Event, LabelReport, microseconds_of
+from features.online.events import Event, LabelReport
 from features.online.past import Past
 from infra.errors import InputError, WhitecrowError
 
@@ -208,7 +209,7 @@ class SkewGuard:
 
 def system_clock() -> int:
     """Return the present moment in microseconds since 1970-01-01 UTC."""
-    return microseconds_of(datetime.now(UTC))
+    return time.time_ns() // 1_000
 
 
 def mismatch(location: str, found: str, wanted: str) -> StateMismatch:

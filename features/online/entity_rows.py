@@ -1,0 +1,311 @@
+"""Entity rows: where the SQLite state keeps each entity's events.
+
+An ordinary entity is one row of table ``entity`` that holds all its events in one segment, so a
+read is one row. An entity with more events than fit is *hot*: its newest events stay in that row
+and the older ones are moved to table ``older``, in segments that follow each other in time.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from features.online.past import EntityLayout, key_text
+from features.online.segment import Record, Segment
+from features.online.state import HotEntity
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS entity (
+    n INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    due INTEGER NOT NULL,          -- something can be dropped once the cutoff has passed this
+    n_older INTEGER NOT NULL,      -- events in table older
+    version INTEGER NOT NULL,      -- of what table older holds of this entity
+    packed BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS hot ON entity (n_older) WHERE n_older > 0;
+CREATE TABLE IF NOT EXISTS older (
+    rowid INTEGER PRIMARY KEY,
+    entity INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    packed BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS older_in_time ON older (entity, first, last);
+"""
+
+# A row of ``entity`` stays within one page of 4 KiB, whose other half a second one fills.
+_SEGMENT_BYTES = 3_800
+_BYTES_BY_COLUMN = 8
+_KEPT_WHEN_MOVING = 4
+_KEYS_AT_ONCE = 500
+# An entity is trimmed while idle once its oldest event has outstayed this part of its time.
+_IDLE_SHARE = 4
+
+_SELECT = "SELECT key, n, due, n_older, version, packed FROM entity WHERE "
+_SELECT_OLDER = "SELECT rowid, packed FROM older WHERE entity = ? "
+
+
+@dataclass(slots=True)
+class EntityRow:
+    """One entity while a transaction changes it.
+
+    Attributes:
+        n: Number of the row.
+        key: What ``EntityLayout.key_of`` returned.
+        layout: What is stored of its events.
+        newest: Its newest events; all of them, unless it is hot.
+        due: The cutoff from which on something can be dropped.
+        n_older: Events in table ``older``.
+        version: Changes with what table ``older`` holds of it.
+    """
+
+    n: int
+    key: str
+    layout: EntityLayout
+    newest: Segment
+    due: int
+    n_older: int
+    version: int
+    is_new: bool = False
+    is_changed: bool = False
+    is_older_changed: bool = False
+
+
+class EntityRows:
+    """The entities that one transaction reads and changes; written back at its end.
+
+    Args:
+        connection: Inside ``BEGIN IMMEDIATE``.
+        layouts: By the number that an entity's key begins with.
+        retentions: By layout, how long events are kept, in microseconds.
+        newest: Newest event time applied so far; the caller moves it on.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        layouts: Sequence[EntityLayout],
+        retentions: Sequence[int],
+        newest: int,
+    ) -> None:
+        self.newest = newest
+        self._connection = connection
+        self._layouts = layouts
+        self._retentions = retentions
+        self._by_key: dict[str, EntityRow] = {}
+        self._next_n = 0
+
+    def fetch(self, keys: Iterable[str]) -> None:
+        """Read the rows of these entities, many at a time."""
+        wanted = [key for key in dict.fromkeys(keys) if key not in self._by_key]
+        for at in range(0, len(wanted), _KEYS_AT_ONCE):
+            part = wanted[at : at + _KEYS_AT_ONCE]
+            for row in self._connection.execute(f"{_SELECT} key IN ({marks(len(part))})", part):
+                self._keep(row)
+
+    def find(self, key: str) -> EntityRow | None:
+        """Return a fetched entity; None where it has no events."""
+        return self._by_key.get(key)
+
+    def find_or_begin(self, key: str) -> EntityRow:
+        """Return a fetched entity; a new one where it had no events."""
+        return self._by_key.get(key) or self._begin(key)
+
+    def insert(self, entity: EntityRow, record: Record) -> None:
+        """Put an event into the past of an entity, unless no feature can look back to it."""
+        if record.time < self._cutoff(entity):
+            return
+        newest = entity.newest
+        if not entity.n_older or record.time >= newest.times[0]:
+            newest.insert(record, has_amounts=entity.layout.amounts)
+            entity.is_changed = True
+        else:
+            self._insert_older(entity, record)
+
+    def replace_report(self, entity: EntityRow, time: int, old: int, new: int) -> bool:
+        """Record a label report of an event of an entity; return whether the event was there."""
+        if entity.newest.replace_report(time, old, new):
+            entity.is_changed = True
+            return True
+        if not entity.n_older:
+            return False
+        where = "AND first <= ? AND last >= ?"
+        rows = self._connection.execute(_SELECT_OLDER + where, (entity.n, time, time)).fetchall()
+        for rowid, packed in rows:
+            segment = Segment.unpack(packed, entity.layout)
+            if segment.replace_report(time, old, new):
+                self._update_older(entity, rowid, segment)
+                return True
+        return False
+
+    def trim(self, entity: EntityRow) -> None:
+        """Drop the events that no feature can look back to."""
+        cutoff = self._cutoff(entity)
+        if cutoff <= entity.due:
+            return
+        if entity.n_older:
+            self._drop_older(entity, cutoff)
+        if not entity.n_older:
+            entity.newest.drop_before(cutoff)
+        entity.is_changed = True
+
+    def trim_next(self, after: int, n: int, *, only_idle: bool) -> int:
+        """Trim the next ``n`` entities in the order of their rows.
+
+        Args:
+            after: Number of the last row that was looked at.
+            n: Number of rows to look at.
+            only_idle: Leave those that have little to drop: their next event will.
+
+        Returns:
+            The number of the last row that was looked at; 0 at the end of the table.
+        """
+        where = "SELECT n, key, due FROM entity WHERE n > ? ORDER BY n LIMIT ?"
+        found = self._connection.execute(where, (after, n)).fetchall()
+        grace = [kept // _IDLE_SHARE if only_idle else 0 for kept in self._retentions]
+        cutoffs = [
+            self.newest - kept - extra for kept, extra in zip(self._retentions, grace, strict=True)
+        ]
+        expired = [key for _, key, due in found if due < cutoffs[layout_number(key)]]
+        self.fetch(expired)
+        for key in expired:
+            self.trim(self._by_key[key])
+        return found[-1][0] if len(found) == n else 0
+
+    def write_back(self) -> None:
+        """Write every changed entity, without the events that have expired."""
+        for entity in self._by_key.values():
+            if not entity.is_changed and not entity.is_older_changed:
+                continue
+            self.trim(entity)
+            if len(entity.newest) > _capacity(entity.layout):
+                self._move_to_older(entity)
+            self._write(entity)
+
+    def _cutoff(self, entity: EntityRow) -> int:
+        return self.newest - self._retentions[layout_number(entity.key)]
+
+    def _keep(self, row: tuple[str, int, int, int, int, bytes]) -> EntityRow:
+        key, n, due, n_older, version, packed = row
+        layout = self._layouts[layout_number(key)]
+        newest = Segment.unpack(packed, layout)
+        entity = EntityRow(n, key, layout, newest, due, n_older, version)
+        self._by_key[key] = entity
+        return entity
+
+    def _begin(self, key: str) -> EntityRow:
+        if not self._next_n:
+            last = self._connection.execute("SELECT max(n) FROM entity").fetchone()[0]
+            self._next_n = (last or 0) + 1
+        layout = self._layouts[layout_number(key)]
+        n, self._next_n = self._next_n, self._next_n + 1
+        entity = EntityRow(n, key, layout, Segment.empty(layout), 0, 0, 0, is_new=True)
+        self._by_key[key] = entity
+        return entity
+
+    def _insert_older(self, entity: EntityRow, record: Record) -> None:
+        """Put a late event of a hot entity into the segment that its moment falls into."""
+        before = "AND first <= ? ORDER BY first DESC, last DESC LIMIT 1"
+        found = self._connection.execute(_SELECT_OLDER + before, (entity.n, record.time)).fetchone()
+        if found is None:
+            first = "ORDER BY first, last LIMIT 1"
+            found = self._connection.execute(_SELECT_OLDER + first, (entity.n,)).fetchone()
+        rowid, packed = found
+        segment = Segment.unpack(packed, entity.layout)
+        segment.insert(record, has_amounts=entity.layout.amounts)
+        if len(segment) > _capacity(entity.layout):
+            self._insert_segment(entity, segment.split(len(segment) // 2))
+        self._update_older(entity, rowid, segment)
+        entity.n_older += 1
+
+    def _move_to_older(self, entity: EntityRow) -> None:
+        capacity = _capacity(entity.layout)
+        n_kept = capacity // _KEPT_WHEN_MOVING
+        while len(entity.newest) > n_kept:
+            part = entity.newest.split(min(len(entity.newest) - n_kept, capacity))
+            self._insert_segment(entity, part)
+            entity.n_older += len(part)
+
+    def _drop_older(self, entity: EntityRow, cutoff: int) -> None:
+        dropped = self._connection.execute(
+            "DELETE FROM older WHERE entity = ? AND last < ? RETURNING size", (entity.n, cutoff)
+        ).fetchall()
+        entity.n_older -= sum([size for (size,) in dropped])
+        entity.is_older_changed = bool(dropped) or entity.is_older_changed
+
+    def _insert_segment(self, entity: EntityRow, segment: Segment) -> None:
+        self._connection.execute(
+            "INSERT INTO older (entity, first, last, size, packed) VALUES (?, ?, ?, ?, ?)",
+            (entity.n, segment.times[0], segment.times[-1], len(segment), segment.pack()),
+        )
+        entity.is_older_changed = True
+
+    def _update_older(self, entity: EntityRow, rowid: int, segment: Segment) -> None:
+        self._connection.execute(
+            "UPDATE older SET first = ?, last = ?, size = ?, packed = ? WHERE rowid = ?",
+            (segment.times[0], segment.times[-1], len(segment), segment.pack(), rowid),
+        )
+        entity.is_older_changed = True
+
+    def _write(self, entity: EntityRow) -> None:
+        if not entity.newest:
+            self._connection.execute("DELETE FROM entity WHERE n = ?", (entity.n,))
+            return
+        entity.due = self._due(entity)
+        entity.version += entity.is_older_changed
+        if entity.is_new:
+            self._connection.execute(
+                "INSERT INTO entity (n, key, due, n_older, version, packed) VALUES (?,?,?,?,?,?)",
+                (entity.n, entity.key, entity.due, entity.n_older, entity.version,
+                 entity.newest.pack()),
+            )  # fmt: skip
+        elif entity.is_older_changed:
+            self._connection.execute(
+                "UPDATE entity SET due = ?, packed = ?, n_older = ?, version = ? WHERE n = ?",
+                (entity.due, entity.newest.pack(), entity.n_older, entity.version, entity.n),
+            )
+        else:
+            # The index of hot entities is left alone: nothing that it holds has changed.
+            self._connection.execute(
+                "UPDATE entity SET due = ?, packed = ? WHERE n = ?",
+                (entity.due, entity.newest.pack(), entity.n),
+            )
+
+    def _due(self, entity: EntityRow) -> int:
+        if not entity.n_older:
+            return entity.newest.times[0]
+        if not entity.is_older_changed:
+            return entity.due
+        ends = "SELECT last FROM older WHERE entity = ? ORDER BY first, last LIMIT 1"
+        last: int = self._connection.execute(ends, (entity.n,)).fetchone()[0]
+        return last
+
+
+def hottest(
+    connection: sqlite3.Connection, layouts: Sequence[EntityLayout], n: int
+) -> list[HotEntity]:
+    """Return the ``n`` hot entities with the most events, largest first."""
+    where = "n_older > 0 ORDER BY n_older DESC LIMIT ?"
+    found = []
+    for key, _, _, n_older, _, packed in connection.execute(_SELECT + where, (n,)):
+        layout = layouts[layout_number(key)]
+        n_events = n_older + len(Segment.unpack(packed, layout))
+        found.append(HotEntity(layout.entity, key_text(layout, key), n_events))
+    return sorted(found, key=lambda hot: hot.n_events, reverse=True)
+
+
+def layout_number(key: str) -> int:
+    """Return which layout an entity's key belongs to."""
+    return int(key.partition(":")[0])
+
+
+def marks(n: int) -> str:
+    """Return ``n`` question marks, for values of a statement."""
+    return ",".join("?" * n)
+
+
+def _capacity(layout: EntityLayout) -> int:
+    """Return how many events a segment may hold at most."""
+    n_columns = 1 + layout.amounts + len(layout.values) + layout.labels
+    return _SEGMENT_BYTES // (_BYTES_BY_COLUMN * n_columns)

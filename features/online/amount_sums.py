@@ -1,4 +1,8 @@
-"""Features of amounts from exact whole sums: one division, at the end."""
+"""Features of amounts from exact whole sums: one division, at the end.
+
+The order of operations is that of ``features.velocity_amounts``, so that both round alike: sums
+beyond 2^53 become floats before they are divided.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -49,12 +53,12 @@ def amount_feature(aggregate: str, window: int, longer: int, per_major: int) -> 
 
 
 def _sum(window: int, per_major: int, sums: Sequence[AmountSums], _: Event) -> float:
-    return sums[window].total / per_major
+    return float(sums[window].total) / per_major
 
 
 def _mean(window: int, per_major: int, sums: Sequence[AmountSums], _: Event) -> float:
     of = sums[window]
-    return of.total / (of.n * per_major) if of.n else nan
+    return float(of.total) / (of.n * per_major) if of.n else nan
 
 
 def _max(window: int, per_major: int, sums: Sequence[AmountSums], _: Event) -> float:
@@ -72,20 +76,20 @@ def _std(window: int, per_major: int, sums: Sequence[AmountSums], _: Event) -> f
     if of.n < 2:
         return nan
     spread = of.n * of.squares - of.total * of.total
-    return sqrt(spread / (of.n * (of.n - 1))) / per_major
+    return sqrt(float(spread) / (of.n * (of.n - 1))) / per_major
 
 
 def _to_mean(window: int, sums: Sequence[AmountSums], event: Event) -> float:
     of = sums[window]
     amount = stored_amount(event.amount_minor)
-    return amount * of.n / of.total if of.total and amount != MISSING else nan
+    return float(amount) * of.n / of.total if of.total and amount != MISSING else nan
 
 
 def _mean_ratio(window: int, longer: int, sums: Sequence[AmountSums], _: Event) -> float:
     short, long = sums[window], sums[longer]
     if not short.n or not long.total:
         return nan
-    return short.total * long.n / (short.n * long.total)
+    return float(short.total) * long.n / (float(long.total) * short.n)
 
 
 _OF_ONE_WINDOW = {

@@ -62,7 +62,7 @@ class CountMeasure:
             n_longer = end - starts[longer]
             if n_longer:
                 n = end - starts[window]
-                out[position] = n * longer_length / (n_longer * length)
+                out[position] = float(n) * longer_length / (float(n_longer) * length)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,8 @@ from features.velocity import VelocityPlan
 BUSY_TIMEOUT_S = 2.0
 
 _EVENTS_PER_STEP = 16
-_EVENTS_PER_SAVED_CLOCK = 1_024
+# The clock is recorded when it has moved on this far: what a kill takes away only delays expiry.
+_CLOCK_STEP = 60_000_000
 _EVENTS_PER_CHECKPOINT = 2_048
 _EVICTED_AT_ONCE = 500
 _BEGINNING = -(2**62)
@@ -61,8 +62,10 @@ class SqliteState:
         self._reader = PastReader(connection, self._layouts)
         self._lock = threading.RLock()
         self._checkpointer = Checkpointer(path)
-        self._newest = read_about(connection, "newest", _BEGINNING)
-        self._walk = ExpiryWalk()
+        self._newest = self._saved = read_about(connection, "newest", _BEGINNING)
+        self._walk = ExpiryWalk(
+            read_about(connection, "walked_ids", ""), read_about(connection, "walked_entities", 0)
+        )
         self._n_applied = 0
 
     @classmethod
@@ -164,11 +167,12 @@ class SqliteState:
         count = "SELECT (SELECT count(*) FROM entity), (SELECT count(*) FROM event)"
         with self._reading():
             n_entities, n_events = self._connection.execute(count).fetchone()
+            newest = max(self._newest, read_about(self._connection, "newest", _BEGINNING))
             return StateDescription(
                 location=str(self._path),
                 contract=read_about(self._connection, "contract", ""),
                 state_key=read_about(self._connection, "state_key", ""),
-                newest_event_time=None if self._newest == _BEGINNING else self._newest,
+                newest_event_time=None if newest == _BEGINNING else newest,
                 n_entities=n_entities,
                 n_events=n_events,
                 n_bytes=self._n_bytes(),
@@ -179,7 +183,8 @@ class SqliteState:
         with self._lock:
             self._checkpointer.close()
             try:
-                write_about(self._connection, newest=self._newest)
+                if self._newest > read_about(self._connection, "newest", _BEGINNING):
+                    self._save_clock(self._newest)
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             except sqlite3.Error:
                 # Another process is at work on it: what it needs is in the log.
@@ -218,15 +223,25 @@ class SqliteState:
 
     def _keep_up(self, rows: EntityRows, n_events: int) -> None:
         """Do the share of upkeep that falls to these events."""
+        if rows.newest > self._saved + _CLOCK_STEP:
+            self._save_clock(rows.newest)
         before, self._n_applied = self._n_applied, self._n_applied + n_events
         n_due = self._n_applied // _EVENTS_PER_STEP - before // _EVENTS_PER_STEP
         if n_due:
             cutoff = rows.newest - self._retention
             self._walk.step(self._connection, rows, cutoff, n_due * _EVENTS_PER_STEP)
-        if self._n_applied // _EVENTS_PER_SAVED_CLOCK != before // _EVENTS_PER_SAVED_CLOCK:
-            write_about(self._connection, newest=rows.newest)
         if self._n_applied // _EVENTS_PER_CHECKPOINT != before // _EVENTS_PER_CHECKPOINT:
             self._checkpointer.request()
+
+    def _save_clock(self, newest: int) -> None:
+        """Record the clock and how far expiry has come, for the next start."""
+        write_about(
+            self._connection,
+            newest=newest,
+            walked_ids=self._walk.last_id,
+            walked_entities=self._walk.last_entity,
+        )
+        self._saved = newest
 
     def _roll_back(self) -> None:
         # SQLite may have rolled back by itself, for example on a full disk.

@@ -15,9 +15,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from balancing.calibration.fitting.calibrators import MIN_POSITIVES
+from balancing.inference import OnnxModel
 from features.contract import Contract
 from features.derived import derive
 from features.durations import format_duration
+from features.feature_set import FeatureArrays
 from features.feature_table import with_row_id
 from features.ingestion.conforming import conform
 from features.ingestion.tables import DataFingerprint, fingerprint, read_table
@@ -32,12 +34,12 @@ from flows.kept_rows import (
 )
 from infra.errors import InputError
 from infra.storage import sha256_file
-from serving.bundle import BundleManifest
-from serving.model_store import ModelStore, ResolvedModel
-from serving.scored import ScoredBatch
-from serving.scorer import Scorer
+from serving.bundle import BundleManifest, ModelBundle
+from serving.model_store import ModelStore
+from serving.prepared_rows import PreparedRows, RowPreparer
+from serving.requests import RowReader
 
-UNKNOWN_CATEGORY = "unknown_category:"
+_ROWS_AT_ONCE = 1 << 16
 
 
 class NoCalibrationRows(InputError):
@@ -82,8 +84,8 @@ def logits_of(rows: pl.DataFrame) -> NDArray[np.float64]:
 
 def calibration_rows(
     store: ModelStore,
-    model: ResolvedModel,
-    scorer: Scorer,
+    bundle: ModelBundle,
+    version: str,
     source: str,
     *,
     columns: tuple[str, ...] = (),
@@ -94,8 +96,8 @@ def calibration_rows(
 
     Args:
         store: Where the version and what it kept are.
-        model: The version.
-        scorer: Of that version.
+        bundle: The verified bundle of the version.
+        version: The version's number.
         source: Path or URI of the table.
         columns: Columns that thresholds are wanted by.
         history: A table of earlier rows, for features over time.
@@ -107,17 +109,18 @@ def calibration_rows(
         BundleMismatch: If the kept rows are not those that the version came with.
     """
     found = fingerprint(source)
-    if found.sha256 in _trained_from(scorer.bundle.manifest):
-        return kept_calibration_rows(store, model, columns)
-    if history is not None and not _has_velocity(scorer.bundle.contract):
+    contract, name = bundle.contract, bundle.manifest.name
+    if found.sha256 in _trained_from(bundle.manifest):
+        return kept_calibration_rows(store, name, version, columns)
+    if history is not None and not contract.velocity_features:
         raise NoCalibrationRows(
             "--history is for contracts with features over time; "
-            f"{scorer.bundle.contract.name!r} declares none. Leave it out."
+            f"{contract.name!r} declares none. Leave it out."
         )
     seen = _Seen(
-        f"{model.name}:{model.model_version}",
-        scorer.bundle.manifest.fitted_until,
-        store.kept(model.name, model.model_version, FITTED_ROWS_FILE),
+        f"{name}:{version}",
+        bundle.manifest.fitted_until,
+        store.kept(name, version, FITTED_ROWS_FILE),
     )
     if seen.until is None and seen.digests is None:
         raise NoCalibrationRows(
@@ -126,7 +129,7 @@ def calibration_rows(
             "seen must not calibrate it."
         )
     past = None if history is None else read_table(history)
-    return _new_rows(read_table(source), scorer, seen, columns, found, history=past, as_of=as_of)
+    return _new_rows(read_table(source), bundle, seen, columns, found, history=past, as_of=as_of)
 
 
 def require_positives(rows: CalibrationRows, contract: Contract, *, purpose: str) -> None:
@@ -151,9 +154,9 @@ def require_positives(rows: CalibrationRows, contract: Contract, *, purpose: str
     )
 
 
-def training_segments(store: ModelStore, model: ResolvedModel) -> pl.DataFrame | None:
+def training_segments(store: ModelStore, name: str, version: str) -> pl.DataFrame | None:
     """Return how many training rows of each class have which values; None where none were kept."""
-    path = store.kept(model.name, model.model_version, TRAINING_SEGMENTS_FILE)
+    path = store.kept(name, version, TRAINING_SEGMENTS_FILE)
     return None if path is None else pl.read_parquet(path)
 
 
@@ -162,7 +165,7 @@ def _trained_from(manifest: BundleManifest) -> set[str]:
 
 
 def kept_calibration_rows(
-    store: ModelStore, model: ResolvedModel, columns: tuple[str, ...] = ()
+    store: ModelStore, name: str, version: str, columns: tuple[str, ...] = ()
 ) -> CalibrationRows:
     """Return the held-out rows that were kept with a version.
 
@@ -170,10 +173,10 @@ def kept_calibration_rows(
         NoCalibrationRows: If none were kept, or without one of the columns.
         BundleMismatch: If they are not those that the version came with.
     """
-    path = store.kept(model.name, model.model_version, CALIBRATION_FILE)
+    path = store.kept(name, version, CALIBRATION_FILE)
     if path is None:
         raise NoCalibrationRows(
-            f"{model.name}:{model.model_version} was released before held-out rows were kept with "
+            f"{name}:{version} was released before held-out rows were kept with "
             "a version, so the data that it was trained from cannot calibrate it. Bring newer "
             "rows, or train again."
         )
@@ -181,14 +184,14 @@ def kept_calibration_rows(
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise NoCalibrationRows(
-            f"The held-out rows kept with {model.name}:{model.model_version} have no column "
+            f"The held-out rows kept with {name}:{version} have no column "
             f"{missing[0]!r} to segment by. Segment by a categorical or derived column that is "
             "not under columns.pii, or bring newer rows."
         )
     return CalibrationRows(
         frame=frame,
         fingerprint=sha256_file(path),
-        origin=f"the rows held out when {model.name}:{model.model_version} was trained",
+        origin=f"the rows held out when {name}:{version} was trained",
         are_kept=True,
         left_out={},
     )
@@ -211,7 +214,7 @@ class _Seen:
 
 def _new_rows(
     table: pl.DataFrame,
-    scorer: Scorer,
+    bundle: ModelBundle,
     seen: _Seen,
     columns: tuple[str, ...],
     found: DataFingerprint,
@@ -219,7 +222,7 @@ def _new_rows(
     history: pl.DataFrame | None,
     as_of: datetime | None,
 ) -> CalibrationRows:
-    contract, left_out = scorer.bundle.contract, dict[str, int]()
+    contract, left_out = bundle.contract, dict[str, int]()
     rows = with_row_id(conform(_wanted(table, contract), contract), contract)
     rows = _with_velocity(_labelled(rows, contract, as_of), contract, history)
     if seen.until is not None:
@@ -228,14 +231,15 @@ def _new_rows(
         left_out["no newer than the training"] = rows.height - newer.height
         rows = newer
     _require_rows(rows, seen, found.name)
-    scored = scorer.score_frame(rows, with_reasons=False)
-    is_usable = ~_breaks_a_rule(scored)
+    prepared = _prepared(rows, bundle)
+    # Training would have put these into quarantine.
+    is_usable = ~np.any([np.zeros(rows.height, dtype=bool), *prepared.broken.values()], axis=0)
     left_out["breaking a row rule"] = int((~is_usable).sum())
     if seen.digests is not None:
-        is_known = _is_among(scored, seen.digests)
+        is_known = _is_among(prepared.arrays, seen.digests)
         left_out["seen in training"] = int((is_known & is_usable).sum())
         is_usable &= ~is_known
-    frame = _as_kept(rows, contract, columns, scored.logits).filter(is_usable)
+    frame = _as_kept(rows, contract, columns, _logits(prepared.arrays, bundle)).filter(is_usable)
     _require_rows(frame, seen, found.name)
     left_out["without a known label"] = frame[LABEL].null_count()
     return CalibrationRows(
@@ -247,15 +251,11 @@ def _new_rows(
     )
 
 
-def _has_velocity(contract: Contract) -> bool:
-    return bool(contract.velocity or contract.label_rate)
-
-
 def _with_velocity(
     rows: pl.DataFrame, contract: Contract, history: pl.DataFrame | None
 ) -> pl.DataFrame:
     """Return the rows with features over time: a table is its own past, older tables add to it."""
-    if not _has_velocity(contract):
+    if not contract.velocity_features:
         return rows
     from features.velocity_table import add_velocity
 
@@ -281,21 +281,26 @@ def _labelled(frame: pl.DataFrame, contract: Contract, as_of: datetime | None) -
     return attach_labels(frame, contract, as_of=as_of).frame
 
 
-def _breaks_a_rule(scored: ScoredBatch) -> NDArray[np.bool_]:
-    """Return the rows that training would have put into quarantine."""
-    broken = np.zeros(len(scored.decision), dtype=bool)
-    broken[
-        [
-            at
-            for at, flags in scored.flags.items()
-            if not all(flag.startswith(UNKNOWN_CATEGORY) for flag in flags)
-        ]
-    ] = True
-    return broken
+def _prepared(rows: pl.DataFrame, bundle: ModelBundle) -> PreparedRows:
+    feature_set = bundle.feature_set
+    reader = RowReader(bundle.contract, feature_set.input_types)
+    return RowPreparer(feature_set, reader).of_table(rows)
 
 
-def _is_among(scored: ScoredBatch, seen: Path) -> NDArray[np.bool_]:
-    digests = row_digests(scored.arrays.numeric, scored.arrays.categorical)
+def _logits(arrays: FeatureArrays, bundle: ModelBundle) -> NDArray[np.float32]:
+    """Return the logits of the graph that is served, a bounded number of rows at a time."""
+    model = OnnxModel(bundle.model, threads=2)
+    parts = [
+        model.logits(
+            arrays.numeric[at : at + _ROWS_AT_ONCE], arrays.categorical[at:][:_ROWS_AT_ONCE]
+        )
+        for at in range(0, len(arrays.numeric), _ROWS_AT_ONCE)
+    ]
+    return np.concatenate(parts)
+
+
+def _is_among(arrays: FeatureArrays, seen: Path) -> NDArray[np.bool_]:
+    digests = row_digests(arrays.numeric, arrays.categorical)
     return np.isin(digests, pl.read_parquet(seen)["digest"].to_numpy())
 
 

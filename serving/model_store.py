@@ -234,6 +234,10 @@ class ModelStore:
     def _policy_path(self, name: str, version: str) -> Path:
         return self._home / "policies" / name / f"{version}.json"
 
+    def policy_signature(self, name: str, version: str) -> Path:
+        """Return where the signature of a policy lies, if it has one."""
+        return _signature_of(self._policy_path(name, version))
+
     def withdraw_policy(self, name: str, version: str) -> None:
         """Take back a policy that nobody has heard of yet; its number stays taken."""
         self._policy_path(name, version).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Commands around models: train, score, promote, rollback."""
+"""Commands around models: train, recalibrate, score, promote, rollback."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +19,7 @@ Reference = Annotated[str, typer.Argument(help="NAME, NAME@champion, NAME@challe
 def add_commands(app: typer.Typer) -> None:
     """Register this module's commands."""
     app.command()(train)
+    app.command()(recalibrate)
     app.command()(score)
     app.command()(promote)
     app.command()(rollback)
@@ -69,6 +70,55 @@ def train(
         print_json(outcome.to_json())
     else:
         outcome.show(console)
+
+
+def recalibrate(
+    reference: Reference,
+    data: Data,
+    reason: Annotated[str, typer.Option(help="Why; written to the ledger.")],
+    policy: Annotated[
+        Path | None, typer.Option(help="Objectives and more (TOML); default: the contract's.")
+    ] = None,
+    anchor: Annotated[
+        int | None,
+        typer.Option(help="Keep the false-positive rates of this policy's thresholds.", min=1),
+    ] = None,
+    history: Annotated[
+        str | None, typer.Option(help="Earlier rows, for features over time.")
+    ] = None,
+    as_of: AsOf = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Accept a post-processing that ranks worse.")
+    ] = False,
+    seed: Seed = 0,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new policy for a released model, with a preview of what it would change."""
+    from flows.new_policy import Recalibration
+    from flows.policy_release import recalibrate_version
+    from flows.request import parse_moment
+
+    settings = Settings()
+    announced = recalibrate_version(
+        settings,
+        Recalibration(
+            reference=reference,
+            data=data,
+            actor=actor or settings.actor,
+            reason=reason,
+            policy_file=policy,
+            anchor=None if anchor is None else str(anchor),
+            history=history,
+            as_of=parse_moment(as_of),
+            force=force,
+            seed=seed or 0,
+        ),
+    )
+    if as_json:
+        print_json(announced.to_json())
+    else:
+        announced.show(console)
 
 
 def score(

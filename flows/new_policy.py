@@ -1,0 +1,128 @@
+"""Makes a new policy for a released model: which rows, what for, fitted; nothing is written."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from balancing.calibration.fitting.post_processing import TrainingFigures
+from balancing.calibration.fitting.prior_estimation import PriorEstimate
+from balancing.calibration.policy import Policy
+from flows.calibration_rows import (
+    CalibrationRows,
+    NoCalibrationRows,
+    calibration_rows,
+    kept_calibration_rows,
+    require_positives,
+    training_segments,
+)
+from flows.policy_file import PolicyFile, read_policy_file
+from flows.policy_fitting import PolicyRequest, fit_requested_policy, segment_counts
+from serving.bundle import BundleManifest, ModelBundle
+from serving.model_store import ModelStore
+
+
+@dataclass(frozen=True, slots=True)
+class Recalibration:
+    """What a person asks for when a released model is to decide otherwise.
+
+    Attributes:
+        reference: ``NAME``, ``NAME@alias`` or ``NAME:version``.
+        data: Table of the rows to calibrate on.
+        actor: Who asks.
+        reason: Why.
+        policy_file: What the new policy is for; default: the contract's objectives.
+        anchor: Version of a policy whose false-positive rates the new thresholds keep.
+        history: Table of earlier rows, for features over time.
+        as_of: The moment whose knowledge of labels counts.
+        force: Accept a post-processing that ranks worse with certainty.
+        seed: Decides folds and resamples.
+    """
+
+    reference: str
+    data: str
+    actor: str
+    reason: str
+    policy_file: Path | None = None
+    anchor: str | None = None
+    history: str | None = None
+    as_of: datetime | None = None
+    force: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A policy that nobody has heard of yet, and what it was made from.
+
+    Attributes:
+        policy: The new policy.
+        wanted: What it is for.
+        calibration: Rows whose labelled part it was fitted on.
+        preview: Rows that it is shown on, beside the policy before it.
+        shown_columns: Columns of these rows that the preview tells apart.
+        prior: How the base rate was estimated, where it was.
+    """
+
+    policy: Policy
+    wanted: PolicyFile
+    calibration: CalibrationRows
+    preview: CalibrationRows
+    shown_columns: tuple[str, ...]
+    prior: PriorEstimate | None
+
+
+def make_policy(store: ModelStore, bundle: ModelBundle, version: str, asked: Recalibration) -> Made:
+    """Return the policy that serves what is asked for; nothing is written.
+
+    Raises:
+        WhitecrowError: If the rows, the objectives or the post-processing do not allow one.
+    """
+    name, contract = bundle.manifest.name, bundle.contract
+    wanted = read_policy_file(asked.policy_file, contract.policy)
+    given = calibration_rows(
+        store,
+        bundle,
+        version,
+        asked.data,
+        columns=wanted.segments,
+        history=asked.history,
+        as_of=asked.as_of,
+    )
+    rows = given
+    if wanted.prior is not None and wanted.prior.estimate:
+        _require_unlabelled(given)
+        if given.labelled.is_empty():
+            rows = kept_calibration_rows(store, name, version, wanted.segments)
+    require_positives(rows, contract, purpose="The calibrator and the thresholds")
+    request = PolicyRequest(
+        bundle=bundle,
+        rows=rows,
+        wanted=wanted,
+        training=_training_figures(store, bundle.manifest, version, wanted),
+        actor=asked.actor,
+        reason=asked.reason,
+        force=asked.force,
+        seed=asked.seed,
+    )
+    policy, prior = fit_requested_policy(request, given.unlabelled)
+    return Made(policy, wanted, rows, given, wanted.segments, prior)
+
+
+def _require_unlabelled(rows: CalibrationRows) -> None:
+    if rows.unlabelled.is_empty():
+        raise NoCalibrationRows(
+            f"prior.estimate reads the base rate off rows without labels, and {rows.origin} all "
+            "have one. Bring recent rows whose labels are not known yet, or state prior.base_rate."
+        )
+
+
+def _training_figures(
+    store: ModelStore, manifest: BundleManifest, version: str, wanted: PolicyFile
+) -> TrainingFigures:
+    counts = training_segments(store, manifest.name, version) if wanted.segments else None
+    return TrainingFigures(
+        class_counts=manifest.class_counts,
+        mean_logits=manifest.mean_logits,
+        head=manifest.head,
+        segment_counts={} if counts is None else segment_counts(counts, wanted.segments),
+    )

@@ -41,10 +41,19 @@ class Answer(msgspec.Struct, frozen=True):
     degraded: bool = False
 
 
-def answer(row: ScoredRow, scorer: Scorer) -> Answer:
-    """Return the answer to a scored row, under a new decision id."""
+def answer(
+    row: ScoredRow, scorer: Scorer, *, decision_id: str | None = None, is_degraded: bool = False
+) -> Answer:
+    """Return the answer to a scored row.
+
+    Args:
+        row: What the scorer says.
+        scorer: Which scorer that was.
+        decision_id: Default: a new one.
+        is_degraded: Whether the row was decided without its features over time.
+    """
     return Answer(
-        decision_id=new_decision_id(),
+        decision_id=decision_id or new_decision_id(),
         id=row.id,
         risk_score=row.risk_score,
         decision=row.decision,
@@ -54,6 +63,7 @@ def answer(row: ScoredRow, scorer: Scorer) -> Answer:
             false_positive_rate=row.false_positive_rate, alerts_per_day=row.alerts_per_day
         ),
         model=ModelName(scorer.name, scorer.model_version, scorer.policy_version),
+        degraded=is_degraded,
     )
 
 

@@ -7,18 +7,20 @@ Starlette application does not know on to its own pages, whose errors have anoth
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from serving.answers import Answer, answer, encode
+from serving.answers import encode
 from serving.docs_page import docs_page
+from serving.label_requests import LabelReader
 from serving.openapi import openapi_document
 from serving.refusals import RequestRefused
 from serving.request_body import Receive, Scope, read_json_body
 from serving.request_json import parse_batch, parse_row
-from serving.scorer import Scorer
+from serving.served_model import ServedModel
 from serving.served_models import ServedModels
 
 logger = logging.getLogger(__name__)
@@ -78,18 +80,23 @@ class ScoringApp:
             content_type, body = self._page(scope["path"], route)
             await _send_whole(send, 200, body, content_type, head_only=scope["method"] == "HEAD")
             return
-        scorer = self._models.get(route.model)
+        model = self._models.get(route.model)
         body = await read_json_body(scope, receive)
-        if route.action == "score":
-            await _send_whole(send, 200, encode(_score_one(scorer, body)))
-        else:
-            await _send_batch(send, scorer, parse_batch(body))
+        if route.action == "score/batch":
+            await _send_batch(send, model, parse_batch(body))
+            return
+        act = _score_one if route.action == "score" else _report_labels
+        # What waits for a file or a server does so beside the event loop, which answers others.
+        answered = (
+            await asyncio.to_thread(act, model, body) if model.waits_for_state else act(model, body)
+        )
+        await _send_whole(send, 200, answered)
 
     def _route(self, path: str) -> _Route:
         if path in _ROUTES:
             return _ROUTES[path]
         name, _, action = path.removeprefix("/v1/models/").partition("/")
-        if path.startswith("/v1/models/") and name and f"/v1/{action}" in _SCORING:
+        if path.startswith("/v1/models/") and name and f"/v1/{action}" in _OF_A_MODEL:
             return _Route(action, "POST", name)
         if path.startswith("/v1/models/") and name and not action:
             return _Route("model", "GET", name)
@@ -102,15 +109,16 @@ class ScoringApp:
             return self._pages[path]
         models = self._models
         if route.action == "models":
-            return _JSON, encode({"models": [models.describe(s) for s in models.by_name.values()]})
+            return _JSON, encode({"models": [models.describe(m) for m in models.by_name.values()]})
         return _JSON, encode(models.describe(models.get(route.model)))
 
 
-_SCORING = {
+_OF_A_MODEL = {
     "/v1/score": _Route("score", "POST"),
     "/v1/score/batch": _Route("score/batch", "POST"),
+    "/v1/labels": _Route("labels", "POST"),
 }
-_ROUTES = _SCORING | {
+_ROUTES = _OF_A_MODEL | {
     "/v1/model": _Route("model", "GET"),
     "/v1/models": _Route("models", "GET"),
     "/openapi.json": _Route("page", "GET"),
@@ -121,24 +129,29 @@ _ROUTES = _SCORING | {
 _ROUTES |= {path: _Route("page", "GET") for path in ("/livez", "/readyz", "/healthz", "/metrics")}
 
 
-def _score_one(scorer: Scorer, body: bytes) -> Answer:
-    outcome = scorer.score_rows([parse_row(body)])[0]
+def _score_one(model: ServedModel, body: bytes) -> bytes:
+    outcome = model.answer_rows([parse_row(body)])[0]
     if isinstance(outcome, RequestRefused):
         raise outcome
-    return answer(outcome, scorer)
+    return encode(outcome)
 
 
-def _score_batch(scorer: Scorer, bodies: list[msgspec.Raw]) -> bytes:
+def _report_labels(model: ServedModel, body: bytes) -> bytes:
+    reader = LabelReader(model.scorer.bundle.contract)
+    return encode(asdict(model.report_labels(reader.read(body, arrived=datetime.now(UTC)))))
+
+
+def _score_batch(model: ServedModel, bodies: list[msgspec.Raw]) -> bytes:
     """Return the batch's JSON: an answer a row, in order, or the row's error in its place."""
     results: list[Any] = [_parsed(body) for body in bodies]
     sound = [at for at, result in enumerate(results) if not isinstance(result, RequestRefused)]
-    outcomes = scorer.score_rows([results[at] for at in sound])
+    outcomes = model.answer_rows([results[at] for at in sound])
     for at, outcome in zip(sound, outcomes, strict=True):
         results[at] = outcome
     return encode(
         {
             "results": [
-                result.to_json() if isinstance(result, RequestRefused) else answer(result, scorer)
+                result.to_json() if isinstance(result, RequestRefused) else result
                 for result in results
             ]
         }
@@ -152,13 +165,13 @@ def _parsed(body: msgspec.Raw) -> dict[str, Any] | RequestRefused:
         return refusal
 
 
-async def _send_batch(send: Send, scorer: Scorer, rows: list[msgspec.Raw]) -> None:
+async def _send_batch(send: Send, model: ServedModel, rows: list[msgspec.Raw]) -> None:
     # A thousand explained rows may take longer than BentoML waits for the first byte: the status
     # is settled here, so it goes out first. The work runs beside the event loop, which meanwhile
     # answers single rows.
     await send({"type": "http.response.start", "status": 200, "headers": [_content_type(_JSON)]})
     try:
-        body = await asyncio.to_thread(_score_batch, scorer, rows)
+        body = await asyncio.to_thread(_score_batch, model, rows)
     except Exception:
         logger.exception("batch failed", extra={"n_rows": len(rows)})
         body = encode({"results": [_INTERNAL.to_json()] * len(rows)})

@@ -44,6 +44,7 @@ def serve(
     home: Path,
     workers: int = 1,
     verify_key: str | None = None,
+    state_uri: str | None = None,
 ) -> int:
     """Run the service until it is told to stop; return its exit status.
 
@@ -54,6 +55,7 @@ def serve(
         home: The state folder.
         workers: Processes that answer.
         verify_key: Public keys whose signatures count; default: those of the state folder.
+        state_uri: Where online state is; default: SQLite files in the state folder.
 
     Raises:
         PortInUse: If the port is taken.
@@ -61,7 +63,13 @@ def serve(
         BundleMismatch: If a model does not verify.
     """
     with running_service(
-        names, host=host, port=port, home=home, workers=workers, verify_key=verify_key
+        names,
+        host=host,
+        port=port,
+        home=home,
+        workers=workers,
+        verify_key=verify_key,
+        state_uri=state_uri,
     ) as process:
         return process.wait()
 
@@ -75,6 +83,7 @@ def running_service(
     home: Path,
     workers: int = 1,
     verify_key: str | None = None,
+    state_uri: str | None = None,
     log: int | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start the service and stop it, with all its processes, when the block ends.
@@ -88,18 +97,21 @@ def running_service(
         home: The state folder.
         workers: Processes that answer.
         verify_key: Public keys whose signatures count; default: those of the state folder.
+        state_uri: Where online state is; default: SQLite files in the state folder.
         log: File descriptor for what the service prints; None for this process's standard error.
     """
     host = _address(host)
     check_port_is_free(host, port)
-    load_models(home, names, verify_key=verify_key)
+    load_models(home, names, verify_key=verify_key, state_uri=state_uri).close()
     command = [sys.executable, "-m", "bentoml", "serve", _SERVICE]
     command += ["--host", host, "--port", str(port)]
     # BentoML's own files are of no use after the service, and two services must not share them.
     with tempfile.TemporaryDirectory(prefix="whitecrow-service-") as scratch:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command,
-            env=_environment(names, home, workers, scratch) | _trust(verify_key, home),
+            env=_environment(names, home, workers, scratch)
+            | _trust(verify_key, home)
+            | _state(state_uri),
             cwd=scratch,
             # Standard output is for results: BentoML's own lines go where logs go.
             stdout=_STDERR if log is None else log,
@@ -185,6 +197,13 @@ def _trust(verify_key: str | None, home: Path) -> dict[str, str]:
     if verify_key is None:
         return {}
     return {"WHITECROW_VERIFY_KEY": trusted_keys(home / "keys", verify_key).as_setting}
+
+
+def _state(state_uri: str | None) -> dict[str, str]:
+    if state_uri is None:
+        return {}
+    location = state_uri if "://" in state_uri else str(Path(state_uri).resolve())
+    return {"WHITECROW_STATE_URI": location}
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ _JSON_TYPE = {"integer": "integer", "number": "number", "boolean": "boolean"}
 
 def openapi_document(models: ServedModels) -> dict[str, Any]:
     """Return the document (OpenAPI 3.1) with real requests and answers as examples."""
-    scorers = list(models.by_name.values())
+    scorers = [model.scorer for model in models.by_name.values()]
     paths: dict[str, Any] = {}
     schemas = dict(_SHARED_SCHEMAS)
     for scorer in scorers:
@@ -57,7 +57,7 @@ def openapi_document(models: ServedModels) -> dict[str, Any]:
 def example_exchange(scorer: Scorer) -> tuple[dict[str, Any], Any]:
     """Return a golden row as a request, the riskiest one, and the answer to it."""
     rows = scorer.bundle.golden.rows
-    scored = scorer.score_rows(rows)
+    scored = scorer.score_rows(rows, scorer.bundle.golden.velocity)
     sound = [(row, result) for row, result in zip(rows, scored, strict=True)
              if not isinstance(result, RequestRefused)]  # fmt: skip
     row, result = max(sound, key=lambda pair: pair[1].risk_score)

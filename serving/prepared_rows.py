@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from features.contract import Contract
 from features.derived import derive
 from features.feature_set import FeatureArrays, FeatureSet
 from serving.requests import RowReader, TypedRow
@@ -94,6 +95,14 @@ class RowPreparer:
         # From float64 to float32 in one rounding, as a table's columns go.
         numeric = np.concatenate([arrays.numeric, velocity.astype(np.float32)], axis=1)
         return FeatureArrays(numeric, arrays.categorical)
+
+
+def velocity_of(frame: pl.DataFrame, contract: Contract) -> VelocityMatrix:
+    """Return the features over time that a table has as columns, NaN where null."""
+    names = contract.velocity_features
+    if not names:
+        return np.empty((frame.height, 0))
+    return frame.select(pl.col(names).cast(pl.Float64)).to_numpy()
 
 
 def _refuse_infinite(arrays: FeatureArrays, feature_set: FeatureSet) -> None:

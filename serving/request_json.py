@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,7 +16,9 @@ MAX_BODY_BYTES = 1 << 20
 _decode = msgspec.json.Decoder().decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_BATCH_HEAD = re.compile(rb'\s*\{\s*"rows"\s*:\s*')
+_LIST_HEAD = {
+    name: re.compile(rb'\s*\{\s*"%s"\s*:\s*' % name.encode()) for name in ("rows", "labels")
+}
 
 
 def parse_row(body: bytes | msgspec.Raw) -> dict[str, Any]:
@@ -36,29 +38,29 @@ def parse_row(body: bytes | msgspec.Raw) -> dict[str, Any]:
     return row
 
 
-def parse_batch(body: bytes) -> list[msgspec.Raw]:
-    """Return the undecoded rows of ``{"rows": [...]}``, in order.
+def parse_batch(body: bytes, what: Literal["rows", "labels"] = "rows") -> list[msgspec.Raw]:
+    """Return the undecoded items of ``{"rows": [...]}`` or ``{"labels": [...]}``, in order.
 
     Raises:
-        RequestRefused: If the body is not that object, or has more than ``MAX_BATCH_ROWS`` rows.
+        RequestRefused: If the body is not that object, or has more than ``MAX_BATCH_ROWS`` items.
     """
     members = _parsed(_decode_members, body)
-    if "rows" not in members:
-        raise RequestRefused("missing_field", 'A batch is {"rows": [...]}.', field="rows")
+    if what not in members:
+        raise RequestRefused("missing_field", f'A batch is {{"{what}": [...]}}.', field=what)
     for name in members:
-        if name != "rows":
-            raise RequestRefused("unknown_field", "A batch has rows only.", field=shown(name))
-    head = body[: body.rfind(bytes(members["rows"]))]
-    if not _BATCH_HEAD.fullmatch(head):
-        raise RequestRefused("duplicate_field", "Give rows once.", status=400, field="rows")
-    rows: list[msgspec.Raw] = _parsed(_decode_array, members["rows"])
-    if len(rows) > MAX_BATCH_ROWS:
+        if name != what:
+            raise RequestRefused("unknown_field", f"A batch has {what} only.", field=shown(name))
+    head = body[: body.rfind(bytes(members[what]))]
+    if not _LIST_HEAD[what].fullmatch(head):
+        raise RequestRefused("duplicate_field", f"Give {what} once.", status=400, field=what)
+    items: list[msgspec.Raw] = _parsed(_decode_array, members[what])
+    if len(items) > MAX_BATCH_ROWS:
         raise RequestRefused(
             "too_many_rows",
-            f"A batch has at most {MAX_BATCH_ROWS} rows, this one has {len(rows)}. Split it.",
+            f"A batch has at most {MAX_BATCH_ROWS} {what}, this one has {len(items)}. Split it.",
             status=413,
         )
-    return rows
+    return items
 
 
 def _parsed(decode: Callable[[Any], Any], body: bytes | msgspec.Raw) -> Any:

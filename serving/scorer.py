@@ -88,13 +88,9 @@ class Scorer:
         with ThreadPoolExecutor(self._threads) as pool:
             return joined(list(pool.map(score, parts)))
 
-    def read(self, row: Mapping[str, Any]) -> TypedRow:
-        """Return a request's row, typed by the contract.
-
-        Raises:
-            RequestRefused: If the row is not fit to be scored.
-        """
-        return self._reader.read(row)
+    def read_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[TypedRow | RequestRefused]:
+        """Return each row of a request as the contract types it, or its refusal."""
+        return [self._read(row) for row in rows]
 
     def score_rows(
         self, rows: Sequence[Mapping[str, Any]], velocity: VelocityMatrix | None = None
@@ -105,7 +101,7 @@ class Scorer:
             rows: As clients send them.
             velocity: Features over time of each row, where the contract declares any.
         """
-        outcomes: list[Any] = [self._read(row) for row in rows]
+        outcomes: list[Any] = self.read_rows(rows)
         good = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, dict)]
         if good:
             typed = [outcomes[at] for at in good]
@@ -121,7 +117,7 @@ class Scorer:
         *,
         at_least_review: bool = False,
     ) -> list[ScoredRow | RequestRefused]:
-        """Score rows that :meth:`read` typed; a row with numbers too far out yields its refusal.
+        """Score rows that :meth:`read_rows` typed; numbers too far out yield a refusal.
 
         Args:
             rows: At least one.

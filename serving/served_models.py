@@ -3,32 +3,39 @@
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from features.online.opening import open_state
+from features.online.state import StateUnreachable
+from features.velocity import velocity_plan
 from serving.model_store import ModelStore, UnknownModel
+from serving.online_path import OnlinePath
 from serving.refusals import RequestRefused
 from serving.scorer import Scorer
+from serving.served_model import ServedModel
+from serving.state_link import StateLink
 from serving.verification import load_scorer
 
 logger = logging.getLogger(__name__)
 
 
 class ServedModels:
-    """An immutable set of verified scorers; to change it, make another and swap the two.
+    """An immutable set of verified models; to change it, make another and swap the two.
 
     Args:
-        scorers: One scorer a name.
+        models: One model a name.
         default: Name that answers on the routes without a name; None where none should.
     """
 
-    def __init__(self, scorers: Sequence[Scorer], *, default: str | None = None) -> None:
-        self.by_name = {scorer.name: scorer for scorer in scorers}
-        self.default = default if default is not None or len(scorers) != 1 else scorers[0].name
+    def __init__(self, models: Sequence[ServedModel], *, default: str | None = None) -> None:
+        self.by_name = {model.name: model for model in models}
+        self.default = default if default is not None or len(models) != 1 else models[0].name
         self.loaded_at = datetime.now(UTC)
 
-    def get(self, name: str | None) -> Scorer:
-        """Return the scorer of a name, or the default one.
+    def get(self, name: str | None) -> ServedModel:
+        """Return the model of a name, or the default one.
 
         Raises:
             RequestRefused: With status 404, if there is none.
@@ -45,8 +52,14 @@ class ServedModels:
         )
         raise RequestRefused("unknown_model", message, status=404)
 
-    def describe(self, scorer: Scorer) -> dict[str, Any]:
+    def close(self) -> None:
+        """Let go of every online state."""
+        for model in self.by_name.values():
+            model.close()
+
+    def describe(self, model: ServedModel) -> dict[str, Any]:
         """Return what ``/v1/model`` says of one model."""
+        scorer, link = model.scorer, model.path.link if model.path else None
         manifest = scorer.bundle.manifest
         return {
             "name": scorer.name,
@@ -62,11 +75,17 @@ class ServedModels:
             "code_revision": manifest.code_revision,
             "mlflow_run_id": manifest.mlflow_run_id,
             "trained_at": manifest.created_at.isoformat(timespec="seconds"),
+            "online_state": link
+            and {"reachable": link.is_reachable, "events_waiting": link.n_kept},
         }
 
 
 def load_models(
-    home: Path, references: Sequence[str] = (), *, verify_key: str | None = None
+    home: Path,
+    references: Sequence[str] = (),
+    *,
+    verify_key: str | None = None,
+    state_uri: str | None = None,
 ) -> ServedModels:
     """Load and verify the referenced models, or every champion of a state folder.
 
@@ -76,11 +95,14 @@ def load_models(
         home: The state folder.
         references: Names, or names with an alias or a version.
         verify_key: Public keys whose signatures count; default: those of the state folder.
+        state_uri: Where online state is; default: SQLite files in the state folder.
 
     Raises:
         UnknownModel: If there is nothing to serve, or a reference means nothing.
         BundleMismatch: If a bundle or policy does not verify.
         SignatureRefused: If one is unsigned, signed by an unknown key, or changed since.
+        StateMismatch: If an online state was made for another feature set.
+        StateLocationError: If ``state_uri`` names no kind of store.
     """
     store = ModelStore(home, verify_key=verify_key)
     wanted = list(references) or list(store.live.all())
@@ -98,7 +120,29 @@ def load_models(
                 "policy_key_id": scorer.policy_key_id,
             },
         )
-    return ServedModels(scorers, default=scorers[0].name if references else None)
+    models = [ServedModel(scorer, _path_of(scorer, home, state_uri)) for scorer in scorers]
+    return ServedModels(models, default=scorers[0].name if references else None)
+
+
+def _path_of(scorer: Scorer, home: Path, state_uri: str | None) -> OnlinePath | None:
+    """Return the way through a model's online state; None where no feature looks back."""
+    contract = scorer.bundle.contract
+    if not velocity_plan(contract):
+        return None
+    link = StateLink(partial(open_state, contract, state_uri, folder=home / "state"))
+    try:
+        newest = link.ask(lambda state: state.describe().newest_event_time)
+    except StateUnreachable:
+        # Logged by the link. The policy says what becomes of rows until it is back.
+        return OnlinePath(scorer, link)
+    if newest is None:
+        logger.warning(
+            "online state is empty: features over time start from nothing; "
+            "fill it from history with whitecrow backfill DATA --contract %s",
+            contract.name,
+            extra={"model": scorer.name},
+        )
+    return OnlinePath(scorer, link)
 
 
 def _refuse_repeated_names(scorers: Sequence[Scorer]) -> None:

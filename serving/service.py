@@ -31,7 +31,12 @@ class ScoringService:
         settings = Settings()
         configure_logs(level="INFO", as_json=True)
         application.serve(
-            load_models(settings.root, settings.served_models, verify_key=settings.verify_key)
+            load_models(
+                settings.root,
+                settings.served_models,
+                verify_key=settings.verify_key,
+                state_uri=settings.state_uri,
+            )
         )
         gc.collect()
         gc.freeze()

@@ -59,7 +59,7 @@ def verify_golden_rows(scorer: Scorer) -> None:
         return scorer.policy.apply(logits).decision
 
     try:
-        scored = scorer.score_requests(golden.rows)
+        scored = scorer.score_requests(golden.rows, golden.velocity)
     except RequestRefused as refusal:
         raise BundleMismatch(
             f"Bundle {scorer.bundle.folder}: one of its golden rows is refused ({refusal}) "

@@ -45,4 +45,5 @@ def serve(
         home=settings.root,
         workers=workers,
         verify_key=settings.verify_key,
+        state_uri=settings.state_uri,
     )

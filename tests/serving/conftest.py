@@ -2,6 +2,9 @@
 
 Log-odds = -2 + 0.01 AMOUNT + 1.5 IS_NIGHT - 0.002 AGE_DAYS + 0.5 DISTANCE
            + {DE 0, FR 0.5, XX 2} + {device 1: 0, device 2: 1}; anything missing or unknown adds 0.
+
+The corner shop looks back in time, too:
+           + 0.5 CUSTOMER_count_1d + 0.001 CUSTOMER_amount_sum_1d + 2 CUSTOMER_label_rate_7d
 """
 
 from collections.abc import Callable, Iterator
@@ -26,6 +29,7 @@ from serving.golden import GoldenRows
 from serving.launch import free_port, running_service, wait_until_ready
 from serving.live import LiveRecord
 from serving.model_store import ModelStore
+from serving.prepared_rows import velocity_of
 from serving.requests import request_rows
 from serving.scorer import Scorer
 from serving.verification import load_scorer
@@ -51,12 +55,24 @@ SHOP: dict[str, Any] = {
     },
     "reasons": {"deny": ["AGE_DAYS"], "text": {"AMOUNT": "Amount unusual for this customer"}},
 }
-WEIGHTS = {"AMOUNT": 0.01, "AGE_DAYS": -0.002, "DISTANCE": 0.5, "IS_NIGHT": 1.5}
+CORNER: dict[str, Any] = SHOP | {
+    "name": "corner",
+    "label": {"column": "IS_FRAUD", "delay": "1d", "absent_means": "negative"},
+    "velocity": [
+        {"entity": "CUSTOMER", "windows": ["1d"], "aggregates": ["count", "amount_sum"]},
+    ],
+    "label_rate": [{"entity": "CUSTOMER", "windows": ["7d"]}],
+}
+WEIGHTS = {
+    "AMOUNT": 0.01, "AGE_DAYS": -0.002, "DISTANCE": 0.5, "IS_NIGHT": 1.5,
+    "CUSTOMER_count_1d": 0.5, "CUSTOMER_amount_sum_1d": 0.001,
+    "CUSTOMER_label_rate_7d": 2.0, "CUSTOMER_label_count_7d": 0.0,
+}  # fmt: skip
 CATEGORY_WEIGHTS = {"COUNTRY": {"DE": 0.0, "FR": 0.5, "XX": 2.0}, "DEVICE": {"1": 0.0, "2": 1.0}}
 INTERCEPT = -2.0
 BENIGN = {
     "AMOUNT": 20.0, "AGE_DAYS": 400.0, "DISTANCE": 0.0, "IS_NIGHT": 0.0, "COUNTRY": "DE",
-    "DEVICE": "1",
+    "DEVICE": "1", "CUSTOMER_count_1d": 0.0, "CUSTOMER_label_rate_7d": 0.0,
 }  # fmt: skip
 INPUT_TYPES = {
     "ORDER_ID": "integer", "PLACED_AT": "timestamp", "AMOUNT": "number", "CUSTOMER": "integer",
@@ -193,7 +209,7 @@ def make_home(
     frame = shop_frame()
     feature_set = FeatureSet.fit(resolved, frame, input_types=INPUT_TYPES)
     model = linear_onnx(feature_set, intercept=intercept)
-    golden_frame = frame.head(16)
+    golden_frame = with_some_past(frame.head(16), resolved)
     arrays = feature_set.transform(golden_frame)
     logits = OnnxModel(model).logits(arrays.numeric, arrays.categorical)
     golden = GoldenRows.build(
@@ -201,6 +217,7 @@ def make_home(
         numeric=arrays.numeric,
         categorical=arrays.categorical,
         logits=logits,
+        velocity=velocity_of(golden_frame, resolved),
     )
     with store.new_bundle(resolved.name, version) as folder:
         manifest = write_bundle(
@@ -212,6 +229,12 @@ def make_home(
         record = LiveRecord(version, policy_version, 1)
         store.live.compare_and_swap(resolved.name, store.live.get(resolved.name), record)
     return store
+
+
+def with_some_past(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """The table with numbers in place of its features over time, every fifth one missing."""
+    values = pl.Series([None if at % 5 == 4 else at / 8 for at in range(frame.height)])
+    return frame.with_columns(values.alias(name) for name in contract.velocity_features)
 
 
 def make_manifest(contract: Contract, feature_set: FeatureSet) -> BundleManifest:
@@ -266,6 +289,12 @@ def table() -> Callable[..., pl.DataFrame]:
 def shop_contract() -> dict[str, Any]:
     """The shop's contract, to be changed in copies only."""
     return SHOP
+
+
+@pytest.fixture(scope="session")
+def corner_contract() -> dict[str, Any]:
+    """The corner shop's contract, to be changed in copies only."""
+    return CORNER
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import pytest
 
 from serving.http import ScoringApp
 from serving.scorer import Scorer
+from serving.served_model import ServedModel
 from serving.served_models import ServedModels, load_models
 
 ERROR_KEYS = {"code", "message", "field", "retry"}
@@ -27,7 +28,7 @@ Ask = Callable[..., httpx.Response]
 def ask(scorer: Scorer) -> Ask:
     """Sends one request to an application that serves the shop."""
     app = ScoringApp()
-    app.serve(ServedModels([scorer]))
+    app.serve(ServedModels([ServedModel(scorer)]))
     return _asker(app)
 
 
@@ -190,7 +191,7 @@ def test_a_failure_of_ours_says_so_and_nothing_more(
     def fail(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(Scorer, "score_rows", fail)
+    monkeypatch.setattr(Scorer, "score_typed", fail)
 
     single = ask("POST", "/v1/score", json=shop_row())
     batch = ask("POST", "/v1/score/batch", json={"rows": [shop_row()] * 2})

@@ -52,7 +52,7 @@ def test_a_bundle_is_loaded_and_a_request_answered_with_them_forbidden(store: Mo
         models = load_models(Path({str(store.bundle_folder("shop", "1").parents[2])!r}))
         app = ScoringApp()
         app.serve(models)
-        request = models.get("shop").bundle.golden.requests[0].encode()
+        request = models.get("shop").scorer.bundle.golden.requests[0].encode()
         sent = []
 
         async def receive():

@@ -9,12 +9,13 @@ from serving.docs_page import docs_page
 from serving.openapi import example_exchange, openapi_document
 from serving.scored import ScoredRow
 from serving.scorer import Scorer
+from serving.served_model import ServedModel
 from serving.served_models import ServedModels
 
 
 @pytest.fixture(scope="module")
 def document(scorer: Scorer) -> dict[str, Any]:
-    return openapi_document(ServedModels([scorer]))
+    return openapi_document(ServedModels([ServedModel(scorer)]))
 
 
 def test_every_route_of_a_model_is_listed(document: dict[str, Any]) -> None:
@@ -61,7 +62,7 @@ def test_every_reference_and_operation_id_resolves(document: dict[str, Any]) -> 
 
 
 def test_the_page_needs_nothing_from_elsewhere(document: dict[str, Any], scorer: Scorer) -> None:
-    page = docs_page(ServedModels([scorer]), document)
+    page = docs_page(ServedModels([ServedModel(scorer)]), document)
 
     assert "<script" not in page
     assert not re.findall(r'(?:src|href)="(?!/)', page)

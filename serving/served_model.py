@@ -1,0 +1,71 @@
+"""One model as it answers: its scorer and, where features look back in time, its online state."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from features.online.events import LabelReport
+from features.online.state import LabelCounts
+from serving.answers import Answer, answer
+from serving.online_path import OnlinePath
+from serving.refusals import RequestRefused
+from serving.requests import TypedRow
+from serving.scored import ScoredRow
+from serving.scorer import Scorer
+
+
+class ServedModel:
+    """Answers rows of requests.
+
+    Args:
+        scorer: A verified scorer.
+        path: The way through the online state; None where no feature looks back in time.
+    """
+
+    def __init__(self, scorer: Scorer, path: OnlinePath | None = None) -> None:
+        self.scorer = scorer
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.scorer.name
+
+    @property
+    def waits_for_state(self) -> bool:
+        """Whether an answer takes more than arithmetic: a file or a server is read and written."""
+        return self.path is not None
+
+    def answer_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer | RequestRefused]:
+        """Return an answer or a refusal for each row of a request, in order."""
+        outcomes: list[Any] = self.scorer.read_rows(rows)
+        places = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, dict)]
+        if places:
+            decided = self._answer_typed([outcomes[at] for at in places])
+            for at, outcome in zip(places, decided, strict=True):
+                outcomes[at] = outcome
+        return outcomes
+
+    def report_labels(self, reports: Sequence[LabelReport]) -> LabelCounts:
+        """Feed labels to the features that look back at them.
+
+        Raises:
+            RequestRefused: If the model has no such state, or it does not answer.
+        """
+        if self.path is None:
+            raise RequestRefused(
+                "no_online_state",
+                f"Model {self.name} has no features over time: it takes no labels.",
+                status=404,
+            )
+        return self.path.report_labels(reports)
+
+    def close(self) -> None:
+        """Let go of the online state."""
+        if self.path is not None:
+            self.path.link.close()
+
+    def _answer_typed(self, rows: Sequence[TypedRow]) -> list[Answer | RequestRefused]:
+        if self.path is not None:
+            return self.path.answer_rows(rows)
+        scored = self.scorer.score_typed(rows)
+        return [answer(row, self.scorer) if isinstance(row, ScoredRow) else row for row in scored]

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from features.online.past import EntityLayout, key_text
+from features.online.past import EntityLayout, key_text, layout_number
 from features.online.segment import Record, Segment
 from features.online.state import HotEntity
 
@@ -293,11 +293,6 @@ def hottest(
         n_events = n_older + len(Segment.unpack(packed, layout))
         found.append(HotEntity(layout.entity, key_text(layout, key), n_events))
     return sorted(found, key=lambda hot: hot.n_events, reverse=True)
-
-
-def layout_number(key: str) -> int:
-    """Return which layout an entity's key belongs to."""
-    return int(key.partition(":")[0])
 
 
 def marks(n: int) -> str:

@@ -73,6 +73,11 @@ def no_events(layout: EntityLayout) -> EntityPast:
     return EntityPast((), values=((),) * len(layout.values))
 
 
+def layout_number(key: str) -> int:
+    """Return which layout an entity's key belongs to."""
+    return int(key.partition(":")[0])
+
+
 def key_text(layout: EntityLayout, key: str) -> str:
     """Return the values of an entity, as a person reads them, from its key."""
     n_parts = len(layout.entity)

@@ -4,9 +4,9 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from features.online.entity_rows import layout_number, marks
+from features.online.entity_rows import marks
 from features.online.events import Event
-from features.online.past import EntityLayout, EntityPast, Past, no_events
+from features.online.past import EntityLayout, EntityPast, Past, layout_number, no_events
 from features.online.segment import Segment
 
 _SELECT = "SELECT key, n, n_older, version, packed FROM entity WHERE key IN "

@@ -56,7 +56,8 @@ end
 return {APPLIED}
 """
 
-# KEYS: id, newest moment. ARGV: report (8 bytes), when it was reported, retention, seconds to live.
+# KEYS: id, newest moment.
+# ARGV: report, when it was reported, longest retention (us), seconds to live, prefix of entities.
 # Reports are compared as two halves: a double does not hold every number of 8 bytes.
 REPORT = f"""
 local function later(one, other)
@@ -86,7 +87,7 @@ local tag, second = string.sub(found, 2, 9), math.floor(struct.unpack('>i8', fou
 local at = 34
 while at <= #found do
   local length = struct.unpack('>I4', found, at)
-  local entity = string.sub(found, at + 4, at + 3 + length)
+  local entity = ARGV[5] .. string.sub(found, at + 4, at + 3 + length)
   at = at + 4 + length
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', entity, second, second)) do
     if string.sub(member, -8) == tag then
@@ -97,4 +98,22 @@ while at <= #found do
   end
 end
 return {ACCEPTED}
+"""
+
+# KEYS: ids. ARGV: the cutoff in microseconds. Returns how many ids were forgotten.
+FORGET = """
+local n = 0
+for _, key in ipairs(KEYS) do
+  local found = redis.call('GET', key)
+  if found then
+    local moment
+    if string.sub(found, 1, 1) == 'E' then
+      moment = struct.unpack('>i8', found, 26)
+    else
+      moment = math.floor(struct.unpack('>i8', found, 2) / 2)
+    end
+    if moment < tonumber(ARGV[1]) then n = n + redis.call('UNLINK', key) end
+  end
+end
+return n
 """

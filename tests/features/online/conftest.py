@@ -1,7 +1,6 @@
 """A contract with every aggregate, streams with every oddity, and the stores to hold them."""
 
 import itertools
-import os
 import random
 import tomllib
 from collections.abc import Callable, Iterator
@@ -185,7 +184,8 @@ def _table(n: int, random_: random.Random) -> pl.DataFrame:
 
 
 @pytest.fixture
-def redis_store(tmp_path: Path) -> Store:
-    pytest.importorskip("redis", reason="the extra redis is not installed")
-    pytest.skip("there is no Redis state yet")
-    return Store(os.environ.get("WHITECROW_TEST_REDIS"), tmp_path)
+def redis_store(redis_uri: str, tmp_path: Path) -> Iterator[Store]:
+    store = Store(redis_uri, tmp_path)
+    yield store
+    for state in store.opened:
+        state.close()

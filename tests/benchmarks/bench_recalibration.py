@@ -1,0 +1,85 @@
+"""What recalibration is worth on real rows: every figure of the README's section on policies.
+
+Run as ``nice -n 15 python tests/benchmarks/bench_recalibration.py``. It trains two networks per
+data set (the default one and one with a single head), which takes about half an hour once; their
+logits are kept under ``--home``, so that a second run takes minutes. Calibrators, strengths and
+thresholds come from calibration rows, every figure from test rows.
+"""
+
+import argparse
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from recalibration_evidence import (
+    base_rates,
+    before_after,
+    few_positives,
+    operating_points,
+    score_quality,
+)
+from recalibration_evidence.networks import FILES, TrainedNetwork, trained_network
+
+from balancing.calibration.fitting.post_processing import KINDS
+from infra.settings import Settings
+
+Load = Callable[[str, str], TrainedNetwork]
+Row = TypeVar("Row")
+
+
+def main() -> None:
+    """Print every table."""
+    settings = Settings()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--home", type=Path, default=settings.root)
+    parser.add_argument("--data", type=Path, default=settings.data_root)
+    parser.add_argument("--sets", nargs="+", choices=list(FILES), default=list(FILES))
+    parser.add_argument("--draws", type=int, default=few_positives.N_DRAWS)
+    given = parser.parse_args()
+    logging.disable(logging.WARNING)
+
+    def load(name: str, kind: str = "default") -> TrainedNetwork:
+        return trained_network(name, kind, data_root=given.data, home=given.home)
+
+    networks = [load(name) for name in given.sets]
+    print(data_table(networks))
+    show("Scores", score_quality.table, [score_quality.measure(each) for each in networks])
+    show(
+        "Thresholds", operating_points.table, [operating_points.measure(each) for each in networks]
+    )
+    show("Post-processing", before_after.table, [post_processed(load, name) for name in given.sets])
+    show("Base rates", base_rates.table, [base_rates.measure(each) for each in networks])
+    held = [few_positives.measure(each, n_draws=given.draws) for each in networks]
+    show("Few positives", few_positives.table, held)
+
+
+def post_processed(load: Load, name: str) -> list[before_after.BeforeAfter]:
+    """Measure every kind; tau-normalisation on the network of a single head."""
+    measured = []
+    for kind in KINDS:
+        if kind == "segment_class_dependent" and name not in before_after.SEGMENT_COLUMNS:
+            continue
+        network = load(name, "single head" if kind == "tau_normalisation" else "default")
+        measured.append(before_after.measure(network, kind))  # type: ignore[arg-type]
+    return measured
+
+
+def data_table(networks: list[TrainedNetwork]) -> str:
+    """Return what the figures rest on."""
+    lines = [
+        f"{each.name}: calibration {len(each.calibration.label):,} rows "
+        f"({each.calibration.label.sum():,} positive, {each.training['how']['by']}), "
+        f"test {len(each.test.label):,} ({each.test.label.sum():,})"
+        for each in networks
+    ]
+    return "\n".join(lines)
+
+
+def show(title: str, table: Callable[[list[Row]], str], measured: list[list[Row]]) -> None:
+    """Print a heading and the table of all data sets."""
+    print(f"\n### {title}\n\n{table([row for rows in measured for row in rows])}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

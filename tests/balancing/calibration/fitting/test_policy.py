@@ -9,11 +9,14 @@ from pydantic import ValidationError
 from balancing.calibration.calibrator import sigmoid
 from balancing.calibration.fitting.calibrators import CalibrationError
 from balancing.calibration.fitting.policy import fit_score_map
+from balancing.calibration.fitting.ranking_check import RankingLowered
 from balancing.calibration.objectives import PolicyObjectives
 from balancing.calibration.policy import Policy
 from balancing.calibration.post_processing.class_dependent import ClassDependentTemperatures
+from balancing.calibration.post_processing.segments import SegmentTemperatures
 from balancing.metrics.calibration_quality import log_loss
 from balancing.metrics.operating_point import false_positive_rate_at
+from balancing.metrics.ranking import average_precision
 from features.contract_blocks import PolicySettings
 
 FPR = {"objective": "max_fpr", "max_fpr": 0.01}
@@ -170,3 +173,51 @@ def test_the_score_map_reads_back_rates_on_the_calibration_rows(policy: Policy, 
 
 def test_a_score_map_of_one_score_has_one_point() -> None:
     assert len(fit_score_map(np.array([0, 1]), np.array([0.5, 0.5]), days=1).risk_score) == 1
+
+
+def segmented(gamma: float) -> SegmentTemperatures:
+    return SegmentTemperatures(
+        gamma=gamma,
+        class_counts=(60_000, 600),
+        mean_logits=(4.0, -4.0),
+        segment_counts={"web": (2000, 500), "shop": (58_000, 100)},
+    )
+
+
+def segments_of(rows: Any) -> np.ndarray:
+    return np.resize(np.array(["web", "shop", None], dtype=object), len(rows.label))
+
+
+def test_a_policy_by_segment_scores_alike_row_by_row_and_says_what_it_did_to_the_ranking(
+    rows: Any,
+) -> None:
+    segment = segments_of(rows)
+    fitted = rows.fit(FPR, PRECISION, post_processing=segmented(0.05), segment=segment, force=True)
+    again = Policy.from_json(fitted.to_json())
+    together = again.apply(rows.logits, segment=segment)
+    alone = [again.risk_score(rows.logits[at : at + 1], segment[at : at + 1]) for at in range(99)]
+
+    again.check_golden()
+    assert np.concatenate(alone).tobytes() == together.risk_score[:99].tobytes()
+    assert (together.decision >= 1).sum() == fitted.thresholds.review.achieved.n_alerts
+    assert fitted.ranking_change is not None
+    after = average_precision(rows.label, together.risk_score)
+    assert after == pytest.approx(fitted.ranking_change.after, abs=1e-12)
+    with pytest.raises(ValueError, match="needs each row's segment"):
+        again.apply(rows.logits)
+
+
+def test_a_policy_that_ranks_worse_beyond_doubt_is_refused_unless_forced(rows: Any) -> None:
+    """One segment has its odds stretched much further than the other."""
+    worse = {"post_processing": segmented(0.6), "segment": segments_of(rows)}
+
+    with pytest.raises(RankingLowered, match="lowers average precision on the calibration rows"):
+        rows.fit(FPR, PRECISION, **worse)
+    forced = rows.fit(FPR, PRECISION, force=True, **worse)
+
+    assert forced.ranking_change is not None
+    assert forced.ranking_change.forced
+
+
+def test_a_policy_for_all_rows_alike_has_no_ranking_to_speak_of(policy: Policy) -> None:
+    assert policy.ranking_change is None

@@ -60,6 +60,7 @@ def attach_labels(
     *,
     as_of: datetime | None = None,
     labels: pl.DataFrame | None = None,
+    both_classes: bool = True,
 ) -> LabelledFrame:
     """Return ``frame`` with the labels known at ``as_of``.
 
@@ -69,10 +70,11 @@ def attach_labels(
         as_of: Default: the newest event time; without event times, everything is known.
             A naive moment is read as UTC.
         labels: The other table, where ``label.source`` names one; default: read from there.
+        both_classes: Whether rows of one class only are refused.
 
     Raises:
-        LabelError: If the label has three values or one class only, or its table lacks a column
-            or contradicts itself.
+        LabelError: If the label has three values, or one class only unless that will do, or its
+            table lacks a column or contradicts itself.
     """
     moment = _moment(frame, contract, as_of)
     reported = reported_labels(frame, contract, labels=labels, as_of=moment)
@@ -91,7 +93,8 @@ def attach_labels(
     labelled = LabelledFrame(
         reported.with_columns(label), label.null_count() - n_immature, n_immature, moment
     )
-    _check_classes(labelled, contract)
+    if both_classes:
+        _check_classes(labelled, contract)
     return labelled
 
 

@@ -25,6 +25,7 @@ from features.ingestion.conforming import conform
 from features.ingestion.tables import DataFingerprint, fingerprint, read_table
 from features.labels import LABEL, attach_labels
 from features.money import to_minor_units
+from features.velocity_table import add_velocity, check_history
 from flows.kept_rows import (
     CALIBRATION_FILE,
     FITTED_ROWS_FILE,
@@ -225,8 +226,12 @@ def _new_rows(
     contract, left_out = bundle.contract, dict[str, int]()
     rows = with_row_id(conform(_wanted(table, contract), contract), contract)
     rows = _with_velocity(_labelled(rows, contract, as_of), contract, history)
+    if LABEL not in rows.columns:
+        rows = rows.with_columns(pl.lit(None, dtype=pl.Int8).alias(LABEL))
+    time = pl.col(contract.event_time_column or "")
+    if as_of is not None and contract.event_time_column is not None:
+        rows = rows.filter((time <= as_of).fill_null(value=False))
     if seen.until is not None:
-        time = pl.col(contract.event_time_column or "")
         newer = rows.filter((time > seen.until).fill_null(value=False))
         left_out["no newer than the training"] = rows.height - newer.height
         rows = newer
@@ -257,9 +262,10 @@ def _with_velocity(
     """Return the rows with features over time: a table is its own past, older tables add to it."""
     if not contract.velocity_features:
         return rows
-    from features.velocity_table import add_velocity
-
     past = None if history is None else conform(_wanted(history, contract), contract)
+    time = pl.col(contract.event_time_column or "")
+    times = [table.select(time) for table in (past, rows) if table is not None]
+    check_history(pl.concat(times), contract)
     return add_velocity(rows, contract, history=past)
 
 
@@ -271,14 +277,14 @@ def _wanted(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
 
 
 def _labelled(frame: pl.DataFrame, contract: Contract, as_of: datetime | None) -> pl.DataFrame:
-    """Return the rows with the labels known by then; all null where the table has no label."""
+    """Return the rows with the labels known by then; as they are where the table has no label."""
     own = contract.label.column
     is_unlabelled = contract.label.source is None and (
         own not in frame.columns or frame[own].null_count() == frame.height
     )
     if is_unlabelled:
-        return frame.with_columns(pl.lit(None, dtype=pl.Int8).alias(LABEL))
-    return attach_labels(frame, contract, as_of=as_of).frame
+        return frame.drop(own, strict=False)
+    return attach_labels(frame, contract, as_of=as_of, both_classes=False).frame
 
 
 def _prepared(rows: pl.DataFrame, bundle: ModelBundle) -> PreparedRows:

@@ -82,9 +82,9 @@ def _written(value: float | None, kind: str, *, sign: bool = False) -> str:
     plus = "+" if sign else ""
     shape = {"count": f"{plus},d", "money": f"{plus},.2f", "one": f"{plus},.1f"}
     if kind == "share":
-        text = f"{100 * value:{plus}.3g}"
-        return f"{text} points" if sign else f"{text} %"
-    text = format(value, shape[kind])
+        text = f"{100 * value:{plus}.3g} " + ("points" if sign else "%")
+    else:
+        text = format(value, shape[kind])
     return text.replace("-", "−")
 
 

@@ -23,6 +23,9 @@ FITTED_ROWS_FILE = "fitted_rows.parquet"
 MOST_SEGMENT_VALUES = 200
 """A derived column with more values than this in training is a quantity, not a segment."""
 
+COUNT_COLUMNS = ("negatives", "positives")
+"""Of the training segments, beside the columns themselves."""
+
 _ALWAYS = ("row_id", "label", "amount_minor", "event_time")
 
 
@@ -66,7 +69,8 @@ def write_calibration(path: Path, frame: pl.DataFrame) -> None:
 def write_training_segments(path: Path, training: pl.DataFrame, columns: list[str]) -> None:
     """Write how many negatives and positives each combination of values has."""
     is_positive = pl.col("label") == 1
-    counts = [(~is_positive).sum().alias("negatives"), is_positive.sum().alias("positives")]
+    numbers = ((~is_positive).sum(), is_positive.sum())
+    counts = [number.alias(name) for number, name in zip(numbers, COUNT_COLUMNS, strict=True)]
     grouped = (
         training.group_by(columns, maintain_order=True).agg(counts)
         if columns

@@ -1,12 +1,15 @@
 """Makes a new policy for a released model: which rows, what for, fitted; nothing is written."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
+
+import polars as pl
 
 from balancing.calibration.fitting.post_processing import TrainingFigures
 from balancing.calibration.fitting.prior_estimation import PriorEstimate
 from balancing.calibration.policy import Policy
+from features.labels import LABEL
 from flows.calibration_rows import (
     CalibrationRows,
     NoCalibrationRows,
@@ -15,10 +18,15 @@ from flows.calibration_rows import (
     require_positives,
     training_segments,
 )
+from flows.impact import MOST_SEGMENTS
+from flows.kept_rows import COUNT_COLUMNS
 from flows.policy_file import PolicyFile, read_policy_file
 from flows.policy_fitting import PolicyRequest, fit_requested_policy, segment_counts
 from serving.bundle import BundleManifest, ModelBundle
 from serving.model_store import ModelStore
+
+_MOST_COLUMNS = 3
+_PREVIEWED = timedelta(days=28)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,8 @@ class Made:
         policy: The new policy.
         wanted: What it is for.
         calibration: Rows whose labelled part it was fitted on.
-        preview: Rows that it is shown on, beside the policy before it.
+        preview: Rows of the last period, labelled or not, that it is shown on.
+        is_shown_on_own_rows: Whether its own calibration rows are among these.
         shown_columns: Columns of these rows that the preview tells apart.
         prior: How the base rate was estimated, where it was.
     """
@@ -67,6 +76,7 @@ class Made:
     wanted: PolicyFile
     calibration: CalibrationRows
     preview: CalibrationRows
+    is_shown_on_own_rows: bool
     shown_columns: tuple[str, ...]
     prior: PriorEstimate | None
 
@@ -79,12 +89,13 @@ def make_policy(store: ModelStore, bundle: ModelBundle, version: str, asked: Rec
     """
     name, contract = bundle.manifest.name, bundle.contract
     wanted = read_policy_file(asked.policy_file, contract.policy)
+    counts = training_segments(store, name, version)
     given = calibration_rows(
         store,
         bundle,
         version,
         asked.data,
-        columns=wanted.segments,
+        columns=_columns(wanted, counts),
         history=asked.history,
         as_of=asked.as_of,
     )
@@ -98,14 +109,33 @@ def make_policy(store: ModelStore, bundle: ModelBundle, version: str, asked: Rec
         bundle=bundle,
         rows=rows,
         wanted=wanted,
-        training=_training_figures(store, bundle.manifest, version, wanted),
+        training=_training_figures(bundle.manifest, counts, wanted),
         actor=asked.actor,
         reason=asked.reason,
         force=asked.force,
         seed=asked.seed,
     )
     policy, prior = fit_requested_policy(request, given.unlabelled)
-    return Made(policy, wanted, rows, given, wanted.segments, prior)
+    preview = replace(given, frame=_last_period(given.frame))
+    return Made(
+        policy=policy,
+        wanted=wanted,
+        calibration=rows,
+        preview=preview,
+        is_shown_on_own_rows=rows is given,
+        shown_columns=_shown_columns(preview.frame, wanted, counts),
+        prior=prior,
+    )
+
+
+def _last_period(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the newest rows: some weeks up to the newest known label, and all after it."""
+    is_dated = pl.col("event_time").is_not_null()
+    newest = rows.filter(is_dated & pl.col(LABEL).is_not_null())["event_time"].max()
+    newest = newest if newest is not None else rows["event_time"].max()
+    if not isinstance(newest, datetime):
+        return rows
+    return rows.filter(pl.col("event_time") > newest - _PREVIEWED)
 
 
 def _require_unlabelled(rows: CalibrationRows) -> None:
@@ -116,10 +146,25 @@ def _require_unlabelled(rows: CalibrationRows) -> None:
         )
 
 
+def _columns(wanted: PolicyFile, counts: pl.DataFrame | None) -> tuple[str, ...]:
+    """Return the columns that may segment rows, those that the policy goes by first."""
+    kept = [] if counts is None else counts.drop(COUNT_COLUMNS).columns
+    return tuple(dict.fromkeys((*wanted.segments, *kept)))
+
+
+def _shown_columns(
+    rows: pl.DataFrame, wanted: PolicyFile, counts: pl.DataFrame | None
+) -> tuple[str, ...]:
+    """Return the columns that a preview tells apart: the policy's, else some of few values."""
+    if wanted.segments:
+        return wanted.segments
+    few = [name for name in _columns(wanted, counts) if 1 < rows[name].n_unique() <= MOST_SEGMENTS]
+    return tuple(few[:_MOST_COLUMNS])
+
+
 def _training_figures(
-    store: ModelStore, manifest: BundleManifest, version: str, wanted: PolicyFile
+    manifest: BundleManifest, counts: pl.DataFrame | None, wanted: PolicyFile
 ) -> TrainingFigures:
-    counts = training_segments(store, manifest.name, version) if wanted.segments else None
     return TrainingFigures(
         class_counts=manifest.class_counts,
         mean_logits=manifest.mean_logits,

@@ -162,6 +162,8 @@ def segment_keys(rows: pl.DataFrame, columns: tuple[str, ...]) -> SegmentArray |
 
 def segment_counts(counts: pl.DataFrame, columns: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """Return training negatives and positives per segment, of the kept training counts."""
+    if not columns:
+        return {}
     keyed = counts.with_columns(segment=pl.Series(segment_keys(counts, columns), dtype=pl.String))
     sums = keyed.group_by("segment").agg(pl.col("negatives", "positives").sum()).sort("segment")
     return {name: (low, high) for name, low, high in sums.drop_nulls("segment").rows()}

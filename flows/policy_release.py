@@ -169,6 +169,7 @@ def recalibrate_version(settings: Settings, asked: Recalibration) -> Announced:
     bundle = store.bundle(name, version)
     made = make_policy(store, bundle, version, asked)
     made.policy.check_golden()
+    _note_test_rows(settings, bundle, made, asked)
     earlier = _earlier(store, name, version)
     impact = _impact(bundle, made, earlier)
     key = signing_key(settings, store, actor=asked.actor)
@@ -224,7 +225,6 @@ def _prior_json(prior: PriorEstimate) -> dict[str, Any]:
         "calibration_rows": prior.trained_prevalence,
         "rows": prior.n_rows,
         "steps": prior.n_steps,
-        "misfit": prior.misfit,
     }
 
 
@@ -246,6 +246,24 @@ def _earlier(store: ModelStore, name: str, version: str) -> EarlierPolicy | None
     except WhitecrowError as error:
         logger.warning("no earlier policy to compare with", extra={"why": str(error)})
         return None
+
+
+def _note_test_rows(
+    settings: Settings, bundle: ModelBundle, made: Made, asked: Recalibration
+) -> None:
+    """Write to the ledger that rows of the test period were read, where they were."""
+    begins = bundle.manifest.test_from
+    if begins is None or made.calibration.are_kept:
+        return
+    n_rows = int((made.calibration.labelled["event_time"] >= begins).sum())
+    if n_rows:
+        Ledger(settings.database).append(
+            "test_rows.read",
+            bundle.contract.name,
+            actor=asked.actor,
+            reason="recalibration on rows newer than the training",
+            details={"model": bundle.manifest.name, "rows": n_rows, "from": begins.isoformat()},
+        )
 
 
 def _impact(bundle: ModelBundle, made: Made, earlier: EarlierPolicy | None) -> Impact:
@@ -305,10 +323,10 @@ def strength_of(policy: Policy) -> dict[str, float]:
 def _cautions(new: NewPolicy) -> list[str]:
     """Return what a reader must know before believing the figures."""
     found = []
-    if new.made.calibration is new.made.preview:
+    if new.made.is_shown_on_own_rows:
         found.append(
-            "The labelled rows shown also chose the new policy's thresholds: on rows to come "
-            "expect a little less."
+            "The labelled rows shown are among those that chose the new policy's thresholds: on "
+            "rows to come expect a little less."
         )
     if new.impact.unlabelled:
         found.append(

@@ -62,9 +62,14 @@ class VelocityFeature:
     longer: timedelta | None = None
 
     @property
+    def longest_window(self) -> timedelta:
+        """The longest window that it looks at."""
+        return self.window if self.longer is None else self.longer
+
+    @property
     def look_back(self) -> timedelta:
         """How far before a row its events can lie."""
-        return max(self.window, self.longer or self.window)
+        return self.longest_window
 
     @property
     def needs_amount(self) -> bool:
@@ -89,6 +94,11 @@ class LabelRateFeature:
     kind: Literal["rate", "count"]
     window: timedelta
     delay: timedelta
+
+    @property
+    def longest_window(self) -> timedelta:
+        """The window that it looks at."""
+        return self.window
 
     @property
     def look_back(self) -> timedelta:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from features.contract import Contract, ContractError, parse_contract
 from features.derived import derive, derived_sources
 from features.row_wise import plain_sql
+from features.velocity import velocity_plan
 from features.vocabulary import MAX_SIZE, MIN_COUNT, UNKNOWN, Vocabulary
 from infra.errors import InputError
 from infra.storage import sha256_json
@@ -53,7 +54,7 @@ class FeatureSet:
 
     Attributes:
         contract: Resolved against the training table.
-        numeric: Numeric features: amount, numeric columns, derived columns.
+        numeric: Numeric features: amount, numeric and derived columns, features over time.
         categorical: Categorical features.
         vocabularies: Vocabulary by categorical feature.
         input_types: Type of each source column in the training table: number, integer, text,
@@ -124,12 +125,14 @@ class FeatureSet:
             "vocabularies": {name: self.vocabularies[name].values for name in self.categorical},
             "dtypes": {"numeric": "float32", "categorical": "int64"},
         }
-        return sha256_json(meaning)
+        plan = velocity_plan(self.contract)
+        return sha256_json(meaning | ({"over_time": plan.state_key} if plan else {}))
 
     def transform(self, frame: pl.DataFrame) -> FeatureArrays:
         """Return the features of conformed rows; derived columns are computed here.
 
-        Optional columns that the frame lacks count as missing.
+        Features over time must be there: they come from other rows (``add_velocity``, or the
+        online state). Optional columns that the frame lacks count as missing.
 
         Raises:
             FeatureSetMismatch: If the frame lacks any other column that a feature needs.
@@ -224,6 +227,11 @@ def _check_present(frame: pl.DataFrame, name: str, contract: Contract) -> bool:
         return True
     if name in contract.columns.optional:
         return False
+    if name in contract.velocity_features:
+        raise FeatureSetMismatch(
+            f"The rows lack {name!r}, a feature over time, which is no column of a row: "
+            "add it from the rows before (add_velocity) or from the online state."
+        )
     raise FeatureSetMismatch(
         f"The rows lack column {name!r}, which the features of {contract.name!r} need. "
         "Add it, or train with a contract that names it in columns.optional."

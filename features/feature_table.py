@@ -12,9 +12,10 @@ from features.contract import Contract
 from features.derived import derive
 from features.feature_set import FeatureSet
 from features.ingestion.conforming import conform
-from features.labels import LabelledFrame, attach_labels
+from features.labels import LABEL, LabelledFrame, attach_labels
 from features.money import to_minor_units
 from features.splits import PARTS, TEST, TRAIN, assign_parts
+from features.velocity_table import add_velocity, check_history
 from infra.storage import sha256_file, sha256_json
 
 
@@ -27,7 +28,8 @@ class FeatureTable:
             (Int64 or null), each feature under its name (Float64 or String, null where missing),
             ``label`` (Int8) and ``part`` (String; null for rows that a gap leaves out).
         feature_set: Fitted on the train part.
-        counts: Rows and positives by part, and rows left out by reason.
+        counts: Rows and positives by part, rows left out by reason, and with features over time
+            the rows that stand after one that happened later.
     """
 
     frame: pl.DataFrame
@@ -73,9 +75,13 @@ def build_feature_table(
     Raises:
         LabelError: If the label is not two known classes.
         SplitError: If a part would have too few positives.
+        WindowLongerThanHistory: If the rows span less time than a window of the contract.
     """
     labelled = _labelled(frame, contract, as_of, labels, test)
-    rows = derive(labelled.known, contract)
+    check_history(labelled.frame, contract)
+    # Rows without a known label are part of the others' past; they leave after that.
+    events = add_velocity(labelled.frame, contract)
+    rows = derive(events.filter(pl.col(LABEL).is_not_null()), contract)
     table = _with_reserved_columns(rows, contract)
     parts = _parts(table, rows, contract, has_separate_test=test is not None)
     kept = table.select(
@@ -83,7 +89,8 @@ def build_feature_table(
     )
     train = rows.filter(parts == TRAIN)
     feature_set = FeatureSet.fit(contract, train, input_types=input_types)
-    return FeatureTable(kept, feature_set, _counts(kept, labelled))
+    counts = _counts(kept, labelled) | _out_of_order(labelled.frame, contract)
+    return FeatureTable(kept, feature_set, counts)
 
 
 def input_types_of(schema: Mapping[str, pl.DataType], contract: Contract) -> dict[str, str]:
@@ -174,6 +181,14 @@ def _counts(table: pl.DataFrame, labelled: LabelledFrame) -> dict[str, int]:
     counts["immature_rows"] = labelled.n_immature
     counts["unlabelled_rows"] = labelled.n_unlabelled
     return counts
+
+
+def _out_of_order(frame: pl.DataFrame, contract: Contract) -> dict[str, int]:
+    """Count the rows that stand after one that happened later, where that could matter."""
+    if contract.event_time_column is None or not contract.velocity_features:
+        return {}
+    moments = frame[contract.event_time_column].drop_nulls()
+    return {"out_of_order_rows": int((moments < moments.cum_max()).sum())}
 
 
 @cache

@@ -7,19 +7,26 @@ entity, a row without that entity.
 
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 
 import numpy as np
 import polars as pl
 
 from features.contract import Contract
+from features.durations import format_duration
 from features.label_rate import with_labels
 from features.labels import LABEL, LABEL_REPORTED_AT
 from features.velocity import VelocityPlan, velocity_plan
 from features.velocity_events import TableEvents
 from features.velocity_measures import BlockMeasures
 from features.windows import FloatArray
+from infra.errors import InputError
 
 logger = logging.getLogger(__name__)
+
+
+class WindowLongerThanHistory(InputError):
+    """Raised when a window could never be full in a table; names the feature and both lengths."""
 
 
 def add_velocity(
@@ -51,6 +58,34 @@ def add_velocity(
     )
     columns = [pl.Series(name, values[name][n_history:]).fill_nan(None) for name in plan.names]
     return frame.with_columns(columns)
+
+
+def check_history(frame: pl.DataFrame, contract: Contract) -> None:
+    """Check that a table spans every window of its contract.
+
+    A shorter one would train on windows that are cut off, and serve whole ones.
+
+    Args:
+        frame: Conformed rows.
+        contract: Resolved against the table.
+
+    Raises:
+        WindowLongerThanHistory: If the table spans less time than a window.
+    """
+    plan = velocity_plan(contract)
+    if not plan or contract.event_time_column is None:
+        return
+    moments = frame[contract.event_time_column]
+    first, last = moments.min(), moments.max()
+    if not isinstance(first, datetime) or not isinstance(last, datetime):
+        return
+    longest = max(plan.features, key=lambda feature: feature.longest_window)
+    if longest.longest_window > last - first:
+        raise WindowLongerThanHistory(
+            f"The window of {longest.name!r} is {format_duration(longest.longest_window)}; the "
+            f"table spans {last - first}, from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}. "
+            "Declare a shorter window, or bring more history."
+        )
 
 
 def velocity_arrays(events: TableEvents) -> Mapping[str, FloatArray]:

@@ -99,17 +99,20 @@ def check(
     data: Annotated[str | None, typer.Argument(help="A table that it should fit.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a contract, alone or against a table: its columns, types, times and label."""
+    """Check a contract, alone or against a table: its columns, types, times, label and windows."""
     from features.contract import read_contract
     from features.ingestion.conforming import conform
     from features.ingestion.tables import read_table
     from features.labels import attach_labels
+    from features.velocity_table import check_history
 
     read = read_contract(contract)
     if data:
         table = read_table(data)
         resolved = read.resolve(table.columns)
-        attach_labels(conform(table, resolved), resolved)
+        rows = conform(table, resolved)
+        attach_labels(rows, resolved)
+        check_history(rows, resolved)
     if as_json:
         print_json({"contract": read.name, "data": data, "valid": True})
     else:

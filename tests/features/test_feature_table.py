@@ -9,9 +9,12 @@ import pytest
 
 from features.benign import benign_reference
 from features.contract import Contract, parse_contract
+from features.feature_set import FeatureSetMismatch
 from features.feature_table import build_feature_table, feature_table_key, input_types_of
+from features.ingestion.conforming import conform
 from features.money import minor_units_per_major, to_minor_units
 from features.splits import SplitError
+from features.velocity_table import WindowLongerThanHistory
 
 SHOP: dict[str, Any] = {
     "name": "shop",
@@ -187,3 +190,83 @@ def test_cents_survive_the_way_through_floats() -> None:
     cents = np.arange(0, 2_000_000, 7)
 
     assert np.array_equal(to_minor_units(pl.Series(cents / 100), "EUR").to_numpy(), cents)
+
+
+def velocity_shop(window: str = "30d") -> Contract:
+    columns = {**SHOP["columns"], "entities": ["COUNTRY"]}
+    blocks: dict[str, Any] = {
+        "velocity": [{"entity": "COUNTRY", "windows": [window], "aggregates": ["count"]}],
+        "label_rate": [{"entity": "COUNTRY", "windows": [window]}],
+    }
+    return contract(columns=columns, **blocks)
+
+
+def one_country(*frames: pl.DataFrame) -> list[pl.DataFrame]:
+    return [frame.with_columns(COUNTRY=pl.lit("DE")) for frame in frames]
+
+
+def test_rows_without_a_label_are_part_of_the_past_of_others() -> None:
+    (frame,) = one_country(table())
+    unlabelled = frame.with_columns(
+        IS_FRAUD=pl.when(pl.col("AT") > START + timedelta(days=10)).then("IS_FRAUD")
+    )
+
+    made = built(unlabelled, velocity_shop()).frame
+
+    assert made.height == 100 - 11 - 2
+    # The row of day 11: eleven days before it, none of which has a label.
+    assert made.row(0, named=True)["COUNTRY_count_30d"] == 11
+    assert made.row(0, named=True)["COUNTRY_label_rate_30d"] is None
+    assert made["COUNTRY_count_30d"].max() == 30
+
+
+def test_rows_of_a_test_file_have_the_fitting_rows_as_their_past() -> None:
+    frame, later = one_country(table(), table(40, first_day=100))
+
+    made = built(frame, velocity_shop(), test=later).frame
+
+    test = made.filter(part="test")
+    assert test["COUNTRY_count_30d"].to_list() == [30] * 38
+    # Thirty days that end two days before: a third of them fraud.
+    assert test["COUNTRY_label_count_30d"].to_list() == [30] * 38
+    assert test["COUNTRY_label_rate_30d"].to_list() == [1 / 3] * 38
+
+
+def test_a_window_longer_than_the_table_is_refused_in_one_line() -> None:
+    with pytest.raises(WindowLongerThanHistory) as refused:
+        built(table(20), velocity_shop())
+
+    assert str(refused.value) == (
+        "The window of 'COUNTRY_count_30d' is 30d; the table spans 19 days, 0:00:00, from "
+        "2026-01-01 12:00 to 2026-01-20 12:00. Declare a shorter window, or bring more history."
+    )
+
+
+def test_rows_out_of_order_are_counted_and_change_no_feature() -> None:
+    (frame,) = one_country(table())
+    shop = velocity_shop()
+    late = pl.concat([frame[:50], frame[60:], frame[50:60]])
+
+    made, straight = built(late, shop), built(frame, shop)
+
+    assert made.counts["out_of_order_rows"] == 10
+    assert straight.counts["out_of_order_rows"] == 0
+    assert made.frame.sort("event_time").equals(straight.frame)
+
+
+def test_arrays_need_the_features_over_time() -> None:
+    shop = velocity_shop()
+    feature_set = built(table(), shop).feature_set
+
+    assert feature_set.numeric[-3:] == shop.velocity_features
+    with pytest.raises(FeatureSetMismatch, match="lack 'COUNTRY_count_30d', a feature over time"):
+        feature_set.transform(conform(table(), shop))
+
+
+def test_the_hash_of_a_feature_set_follows_the_label_delay_where_rates_depend_on_it() -> None:
+    shop = velocity_shop()
+    other = shop.model_copy(
+        update={"label": shop.label.model_copy(update={"delay": timedelta(days=3)})}
+    )
+
+    assert built(table(), shop).feature_set.hash != built(table(), other).feature_set.hash

@@ -12,22 +12,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from balancing.inference import OnnxModel
 from features.benign import benign_reference
-from features.feature_set import FeatureSet
-from features.feature_table import with_row_id
 from features.splits import TRAIN
 from flows.featurization import read_features
+from flows.parity_rows import golden_rows, parity_rows, velocity_parity
 from flows.promotion import PROMOTED, make_live, registry_mirror
 from flows.recalibration import read_policy
 from flows.request import TrainRequest
 from flows.run_folder import RunFolder, read_json, write_json
 from flows.signing import signing_key
-from flows.validation import DATA
 from infra.ledger import Ledger
 from infra.revision import code_revision
 from infra.settings import Settings
@@ -35,11 +30,9 @@ from infra.signing import SigningKey
 from infra.storage import immutable_folder, sha256_file
 from infra.tracking import Tracking
 from serving.bundle import BundleManifest, ModelBundle, read_bundle, write_bundle
-from serving.golden import GoldenRows
 from serving.live import CHALLENGER, LiveRecord
 from serving.model_store import ModelStore, ResolvedModel
 from serving.parity import check_parity
-from serving.requests import is_sendable, request_rows
 
 logger = logging.getLogger(__name__)
 
@@ -79,10 +72,10 @@ def build_bundle(
     """Write the bundle into the run's folder, put it through the parity gates, and return it.
 
     Raises:
-        ParityBroken: If serving would differ from training in any of the three gates.
+        ParityBroken: If serving would differ from training in any of the gates.
     """
     table, feature_set = read_features(feature_folder)
-    sample, trained_logits = _parity_rows(run, feature_set)
+    sample, trained_logits = parity_rows(run, table, feature_set)
     training, policy = read_json(run.training), read_policy(run)
     manifest = BundleManifest(
         name=request.model_name,
@@ -110,10 +103,16 @@ def build_bundle(
             staging,
             model=run.onnx.read_bytes(),
             manifest=manifest,
-            golden=_golden(run, feature_set, sample),
+            golden=golden_rows(run, feature_set, sample),
         )
     bundle = read_bundle(run.bundle)
-    record = check_parity(bundle, policy, sample, trained_logits=trained_logits)
+    record = check_parity(
+        bundle,
+        policy,
+        sample,
+        trained_logits=trained_logits,
+        velocity=velocity_parity(run, table, feature_set),
+    )
     write_json(run.parity, record.to_json())
     record.require()
     return bundle
@@ -222,26 +221,3 @@ def _announce(
     challenger = LiveRecord(model.model_version, model.policy_version, entry.sequence)
     before = store.live.get(model.name, alias=CHALLENGER)
     store.live.compare_and_swap(model.name, before, challenger, alias=CHALLENGER)
-
-
-def _parity_rows(
-    run: RunFolder, feature_set: FeatureSet
-) -> tuple[pl.DataFrame, NDArray[np.float32]]:
-    """Return the rows whose logits were kept at training, as conformed rows, and those logits."""
-    kept = pl.read_parquet(run.trained_logits)
-    rows = with_row_id(pl.read_parquet(run.passed_of(DATA)), feature_set.contract)
-    found = kept.select("row_id").join(rows, on="row_id", how="left", maintain_order="left")
-    logits = kept.select("logit_negative", "logit_positive").to_numpy().astype(np.float32)
-    return found.select(rows.columns).drop("row_id"), logits
-
-
-def _golden(run: RunFolder, feature_set: FeatureSet, sample: pl.DataFrame) -> GoldenRows:
-    sendable = sample.filter(is_sendable(sample, feature_set.contract, feature_set.input_types))
-    rows = sendable.gather_every(max(1, sendable.height // _N_GOLDEN))
-    arrays = feature_set.transform(rows)
-    return GoldenRows.build(
-        request_rows(rows, feature_set.contract, feature_set.input_types),
-        numeric=arrays.numeric,
-        categorical=arrays.categorical,
-        logits=OnnxModel(run.onnx).logits(arrays.numeric, arrays.categorical),
-    )

@@ -1,7 +1,8 @@
-"""The three gates before a release: what was trained is what will be served.
+"""The gates before a release: what was trained is what will be served.
 
 Features from request rows equal those from the table, the served graph's logits equal the trained
-network's, and rows sent one by one get the decisions that they got together.
+network's, rows sent one by one get the decisions that they got together, and features over time
+that were replayed through an online state equal those of the table.
 """
 
 from collections.abc import Sequence
@@ -17,10 +18,12 @@ from balancing.calibration.policy import Policy
 from balancing.calibration.thresholds import DECISION_NAMES
 from infra.errors import Refusal
 from serving.bundle import ModelBundle
+from serving.prepared_rows import VelocityMatrix, velocity_of
 from serving.request_json import parse_row
 from serving.requests import is_sendable, request_rows
 from serving.scored import ScoredBatch, ScoredRow
 from serving.scorer import Scorer
+from serving.velocity_parity import VelocityParity
 from serving.verification import LOGIT_TOLERANCE, logit_difference
 
 _MOST_REPLAYED = 500
@@ -43,6 +46,7 @@ class ParityRecord:
             where logits exceed 1.
         logit_tolerance: The most that it may be.
         n_different_decisions: Replayed rows with another decision or risk score than together.
+        velocity: What a replay of features over time found; None where there are none.
     """
 
     n_rows: int
@@ -52,10 +56,11 @@ class ParityRecord:
     largest_logit_difference: float
     logit_tolerance: float
     n_different_decisions: int
+    velocity: VelocityParity | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether all three gates let the model through."""
+        """Whether all gates let the model through."""
         return not self.problems()
 
     def problems(self) -> list[str]:
@@ -77,7 +82,7 @@ class ParityRecord:
                 f"{self.n_different_decisions} of {self.n_replayed} rows are decided otherwise "
                 "alone than together"
             )
-        return found
+        return found + (self.velocity.problems() if self.velocity else [])
 
     def require(self) -> None:
         """Raise unless all gates are passed.
@@ -101,6 +106,7 @@ def check_parity(
     rows: pl.DataFrame,
     *,
     trained_logits: NDArray[np.float32],
+    velocity: VelocityParity | None = None,
     most_replayed: int = _MOST_REPLAYED,
 ) -> ParityRecord:
     """Compare the serving path with training on some rows.
@@ -108,9 +114,10 @@ def check_parity(
     Args:
         bundle: The bundle to release.
         policy: The policy to release it with.
-        rows: A conformed table; some thousand rows with both classes tell enough. Rows that no
-            client could send (without a key, say) are left out.
+        rows: A conformed table with its features over time; some thousand rows with both classes
+            tell enough. Rows that no client could send (without a key, say) are left out.
         trained_logits: The trained network's own logits on these rows.
+        velocity: What the replay of features over time found (:mod:`serving.velocity_parity`).
         most_replayed: Rows to send one by one, evenly taken.
 
     Shape:
@@ -121,7 +128,8 @@ def check_parity(
     rows, trained_logits = rows.filter(sendable), trained_logits[sendable.to_numpy()]
     together = scorer.score_frame(rows)
     requests = _as_requests(scorer, rows)
-    names = _different_features(scorer, together, requests)
+    over_time = velocity_of(rows, bundle.contract)
+    names = _different_features(scorer, together, requests, over_time)
     step = max(1, -(-len(requests) // most_replayed))
     replayed = range(0, len(requests), step)
     return ParityRecord(
@@ -132,8 +140,10 @@ def check_parity(
         largest_logit_difference=logit_difference(together.logits, trained_logits),
         logit_tolerance=LOGIT_TOLERANCE,
         n_different_decisions=sum(
-            not _same(scorer.score_rows([requests[at]])[0], together, at) for at in replayed
+            not _same(scorer.score_rows([requests[at]], over_time[[at]])[0], together, at)
+            for at in replayed
         ),
+        velocity=velocity,
     )
 
 
@@ -144,10 +154,13 @@ def _as_requests(scorer: Scorer, rows: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _different_features(
-    scorer: Scorer, together: ScoredBatch, requests: Sequence[dict[str, Any]]
+    scorer: Scorer,
+    together: ScoredBatch,
+    requests: Sequence[dict[str, Any]],
+    over_time: VelocityMatrix,
 ) -> list[str]:
     """Return the name of each feature value that differs, one entry a value."""
-    arrays = scorer.score_requests(requests).arrays
+    arrays = scorer.score_requests(requests, over_time).arrays
     same_number = (arrays.numeric == together.arrays.numeric) | (
         np.isnan(arrays.numeric) & np.isnan(together.arrays.numeric)
     )

@@ -80,6 +80,9 @@ class EntityRows:
         layouts: By the number that an entity's key begins with.
         retentions: By layout, how long events are kept, in microseconds.
         newest: Newest event time applied so far; the caller moves it on.
+
+    Attributes:
+        n_begun: Entities that had no events before.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class EntityRows:
         newest: int,
     ) -> None:
         self.newest = newest
+        self.n_begun = 0
         self._connection = connection
         self._layouts = layouts
         self._retentions = retentions
@@ -202,6 +206,7 @@ class EntityRows:
         n, self._next_n = self._next_n, self._next_n + 1
         entity = EntityRow(n, key, layout, Segment.empty(layout), 0, 0, 0, is_new=True)
         self._by_key[key] = entity
+        self.n_begun += 1
         return entity
 
     def _insert_older(self, entity: EntityRow, record: Record) -> None:

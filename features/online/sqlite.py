@@ -66,7 +66,7 @@ class SqliteState:
         self._walk = ExpiryWalk(
             read_about(connection, "walked_ids", ""), read_about(connection, "walked_entities", 0)
         )
-        self._n_applied = 0
+        self._n_applied = self._n_begun = 0
 
     @classmethod
     def open(
@@ -226,10 +226,12 @@ class SqliteState:
         if rows.newest > self._saved + _CLOCK_STEP:
             self._save_clock(rows.newest)
         before, self._n_applied = self._n_applied, self._n_applied + n_events
+        self._n_begun += rows.n_begun
         n_due = self._n_applied // _EVENTS_PER_STEP - before // _EVENTS_PER_STEP
         if n_due:
             cutoff = rows.newest - self._retention
-            self._walk.step(self._connection, rows, cutoff, n_due * _EVENTS_PER_STEP)
+            n_new, self._n_begun = self._n_begun, 0
+            self._walk.step(self._connection, rows, cutoff, n_due * _EVENTS_PER_STEP, n_new=n_new)
         if self._n_applied // _EVENTS_PER_CHECKPOINT != before // _EVENTS_PER_CHECKPOINT:
             self._checkpointer.request()
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -81,10 +82,28 @@ def store(request: pytest.FixtureRequest) -> Store:
     return found
 
 
+@pytest.fixture(scope="session")
+def start() -> datetime:
+    """The moment from which hours are counted: two days before summer time."""
+    return START
+
+
+@pytest.fixture(scope="session")
+def everything() -> Callable[..., dict[str, Any]]:
+    """Makes the document of a contract with every aggregate, over an entity, a pair and labels."""
+
+    def make(absent_means: str = "negative") -> dict[str, Any]:
+        document = tomllib.loads(EVERYTHING)
+        document["label"]["absent_means"] = absent_means
+        return document
+
+    return make
+
+
 @pytest.fixture
-def watched() -> Contract:
-    """A contract with every aggregate, over an entity, a pair and labels."""
-    return parse_contract(tomllib.loads(EVERYTHING), source="watched.toml")
+def watched(everything: Callable[..., dict[str, Any]]) -> Contract:
+    """That contract."""
+    return parse_contract(everything(), source="watched.toml")
 
 
 @pytest.fixture

@@ -1,0 +1,167 @@
+"""Online features over time: rows a second, latency and size, with many entities in the state.
+
+Fills a SQLite state with entities, then sends rows one by one: read the past, evaluate, apply.
+Everything runs on one core, checkpoints included. Run it as
+
+    python tests/benchmarks/bench_online.py [--entities 1000000] [--keep FOLDER]
+
+``--keep`` reuses a state that an earlier run filled.
+"""
+
+import argparse
+import os
+import random
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from features.contract import Contract, parse_contract
+from features.online.evaluator import VelocityEvaluator
+from features.online.events import Event, LabelReport
+from features.online.opening import open_state, state_file
+from features.online.state import OnlineState
+from features.velocity import velocity_plan
+
+CONTRACT = """
+name = "bench"
+[columns]
+id = "tx"
+event_time = "when"
+amount = {column = "amount", currency = "EUR"}
+entities = ["card", "shop"]
+[label]
+column = "fraud"
+delay = "7d"
+absent_means = "negative"
+[[velocity]]
+entity = "card"
+windows = ["1h", "1d", "7d", "30d"]
+aggregates = ["count", "amount_sum", "amount_mean", "amount_max"]
+[[velocity]]
+entity = "card"
+windows = ["1d", "7d"]
+aggregates = ["distinct:shop", "seconds_since_last"]
+[[velocity]]
+entity = "shop"
+windows = ["1d", "7d", "30d"]
+aggregates = ["count"]
+[[label_rate]]
+entity = "shop"
+windows = ["7d", "30d"]
+"""
+DAY = 86_400_000_000
+START = 1_780_000_000_000_000
+DAYS_OF_HISTORY = 30
+CARDS_PER_SHOP = 4
+ROWS_AT_ONCE = 20_000
+N_WARM_UP = 2_000
+
+
+def main() -> None:
+    """Print one line for each measurement."""
+    arguments = _arguments()
+    os.sched_setaffinity(0, {arguments.core})
+    contract = parse_contract(tomllib.loads(CONTRACT), source="bench")
+    plan = velocity_plan(contract)
+    print(f"{len(plan.features)} features over {len(plan.entities)} entities, on one core")
+    with TemporaryDirectory() as temporary:
+        folder = Path(arguments.keep or temporary)
+        n_cards = arguments.entities * CARDS_PER_SHOP // (CARDS_PER_SHOP + 1)
+        if not state_file(folder, contract).exists():
+            _fill(contract, folder, n_cards, arguments.events_per_card)
+        state = open_state(contract, folder=folder, clock=lambda: START + 10_000 * DAY)
+        _report_size(state)
+        _report_speed(contract, state, n_cards, arguments.rows)
+        state.close()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--entities", type=int, default=1_000_000)
+    parser.add_argument("--events-per-card", type=int, default=10)
+    parser.add_argument("--rows", type=int, default=50_000)
+    parser.add_argument("--core", type=int, default=0)
+    parser.add_argument("--keep", type=str)
+    return parser.parse_args()
+
+
+def _fill(contract: Contract, folder: Path, n_cards: int, events_per_card: int) -> None:
+    """Load thirty days of history, card by card."""
+    state = open_state(contract, folder=folder, clock=lambda: START + 10_000 * DAY)
+    begun = time.perf_counter()
+    batch: list[Event] = []
+    n_events = 0
+    for event in _history(n_cards, events_per_card):
+        batch.append(event)
+        n_events += 1
+        if len(batch) == ROWS_AT_ONCE:
+            state.load(batch, [], str(n_events))
+            batch = []
+    state.load(batch, [], str(n_events))
+    state.close()
+    seconds = time.perf_counter() - begun
+    print(f"loaded {n_events:,} events in {seconds:.0f} s: {n_events / seconds:,.0f} events/s")
+
+
+def _history(n_cards: int, events_per_card: int) -> Iterator[Event]:
+    random_ = random.Random(1)
+    n_shops = n_cards // CARDS_PER_SHOP
+    for card in range(n_cards):
+        for _ in range(random_.randint(1, 2 * events_per_card - 1)):
+            moment = START + random_.randrange(DAYS_OF_HISTORY * DAY)
+            yield _event(random_, f"{random_.getrandbits(48):012x}", moment, card, n_shops)
+
+
+def _event(random_: random.Random, name: str, moment: int, card: int, n_shops: int) -> Event:
+    shop = f"{random_.randrange(n_shops)}"
+    return Event(name, moment, random_.randrange(100, 50_000), (f"{card}", shop), (shop,))
+
+
+def _report_size(state: OnlineState) -> None:
+    held = state.describe()
+    print(
+        f"{held.n_entities:,} entities, {held.n_events:,} events in {held.n_bytes / 2**20:,.0f} "
+        f"MiB: {held.n_bytes / held.n_entities:,.0f} bytes an entity, "
+        f"{held.n_bytes / held.n_events:,.0f} bytes an event"
+    )
+
+
+def _report_speed(contract: Contract, state: OnlineState, n_cards: int, n_rows: int) -> None:
+    """Send rows of random cards one after the other, as a stream that continues the history."""
+    evaluator = VelocityEvaluator(velocity_plan(contract))
+    random_ = random.Random(time.time_ns())
+    n_shops = n_cards // CARDS_PER_SHOP
+    newest = state.describe().newest_event_time or START
+    rows = [
+        _event(
+            random_, f"{random_.getrandbits(48):012x}", newest + 50_000 * at,
+            random_.randrange(n_cards), n_shops,
+        )
+        for at in range(n_rows + N_WARM_UP)
+    ]  # fmt: skip
+    laps = np.empty((len(rows), 4))
+    for at, event in enumerate(rows):
+        laps[at, 0] = time.perf_counter()
+        past = state.past([event])
+        laps[at, 1] = time.perf_counter()
+        evaluator.evaluate(event, past[0])
+        laps[at, 2] = time.perf_counter()
+        state.apply([event])
+        laps[at, 3] = time.perf_counter()
+    laps = laps[N_WARM_UP:]
+    took = laps[:, 3] - laps[:, 0]
+    stages = np.median(np.diff(laps, axis=1), axis=0) * 1e6
+    print(
+        f"{n_rows / (laps[-1, 3] - laps[0, 0]):,.0f} rows/s; "
+        f"p50 {np.quantile(took, 0.5) * 1e3:.3f} ms, p99 {np.quantile(took, 0.99) * 1e3:.3f} ms, "
+        f"p99.9 {np.quantile(took, 0.999) * 1e3:.3f} ms, largest {took.max() * 1e3:.1f} ms; "
+        f"medians: past {stages[0]:.0f}, evaluate {stages[1]:.0f}, apply {stages[2]:.0f} us"
+    )
+
+
+if __name__ == "__main__":
+    main()

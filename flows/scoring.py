@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 
 from balancing.calibration.thresholds import DECISION_NAMES
-from features.contract import Contract
 from features.feature_table import with_row_id
 from features.ingestion.conforming import conform
 from features.ingestion.tables import read_table
+from flows.past_rows import scored_columns, with_past
 from infra.settings import Settings
 from infra.storage import write_atomically
 from serving.model_store import ModelStore
@@ -47,20 +47,37 @@ class ScoringSummary:
 
 
 def score_table(
-    settings: Settings, source: str, reference: str, out: Path, *, with_reasons: bool = True
+    settings: Settings,
+    source: str,
+    reference: str,
+    out: Path,
+    *,
+    history: str | None = None,
+    with_reasons: bool = True,
 ) -> ScoringSummary:
     """Score every row of a table and write a Parquet file of answers, in the table's order.
 
-    Columns that scoring does not need, the label among them, may be there or not.
+    Columns that scoring does not need may be there or not. Features over time see the rows of
+    the table and of its history that happened before; labels count where there are any.
+
+    Args:
+        settings: Where things are.
+        source: Path or URI of the table.
+        reference: Which model.
+        out: The file to write.
+        history: Path or URI of a table of earlier rows.
+        with_reasons: Whether rows that are not approved are explained.
 
     Raises:
-        DataError: If the table cannot be read, or a value does not fit its column.
+        DataError: If a table cannot be read, or a value does not fit its column.
         UnknownModel: If the reference names no released version.
+        InputError: If there is history and the model has no features over time.
     """
     started = time.monotonic()
     scorer = load_scorer(ModelStore.open(settings), reference, threads=os.cpu_count() or 1)
     contract = scorer.bundle.contract
-    rows = conform(_request_columns(read_table(source), contract), contract)
+    rows = conform(scored_columns(read_table(source), contract), contract)
+    rows = with_past(rows, contract, None if history is None else read_table(history))
     scored = scorer.score_frame(rows, with_reasons=with_reasons)
     with write_atomically(out) as staging:
         answers(with_row_id(rows, contract)["row_id"], scored, scorer).write_parquet(staging)
@@ -105,8 +122,3 @@ def _column(
 
 def _as_dicts(reasons: Sequence[Reason]) -> list[dict[str, Any]]:
     return [msgspec.structs.asdict(reason) for reason in reasons]
-
-
-def _request_columns(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
-    wanted = set(contract.request_columns)
-    return frame.select(name for name in frame.columns if name in wanted)

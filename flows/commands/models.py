@@ -125,6 +125,9 @@ def score(
     data: Data,
     model: Annotated[str, typer.Option("--model", "-m", help="NAME, NAME@alias or NAME:3.")],
     out: Out,
+    history: Annotated[
+        str | None, typer.Option(help="Earlier rows, for features over time.")
+    ] = None,
     reasons: Annotated[
         bool, typer.Option(help="Explain rows that are not approved; costs a score a feature.")
     ] = True,
@@ -133,7 +136,7 @@ def score(
     """Score every row of a table with a released model and its policy."""
     from flows.scoring import score_table
 
-    summary = score_table(Settings(), data, model, out, with_reasons=reasons)
+    summary = score_table(Settings(), data, model, out, history=history, with_reasons=reasons)
     if as_json:
         print_json(summary.to_json())
         return

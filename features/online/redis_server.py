@@ -36,18 +36,22 @@ def connect(uri: str) -> Any:
             "Online state on Redis needs redis-py: pip install 'whitecrow[redis]'."
         ) from None
     try:
-        return redis.Redis.from_url(
+        client = redis.Redis.from_url(
             uri,
             socket_timeout=TIMEOUT_S,
             socket_connect_timeout=TIMEOUT_S,
             # Once more and at once, on a new connection: the server may have been started anew.
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
+        # An unknown option in the URI is noticed when a connection is made, not opened.
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)
     except (ValueError, TypeError) as error:
         raise StateServerError(
             f"The URI of the online state is not one of Redis: {error}. "
             "Write for example redis://host:6379/0."
         ) from None
+    return client
 
 
 def claim(client: Any, key: bytes, state_key: str) -> None:

@@ -31,7 +31,7 @@ def conform(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     texts = (contract.columns.id, *contract.columns.entities, *contract.categorical_features)
     converted = [
         *(_number(frame[name], contract) for name in contract.numeric_columns),
-        *(_text(frame[name]) for name in _unique(name for name in texts if name is not None)),
+        *(as_text(frame[name]) for name in _unique(name for name in texts if name is not None)),
     ]
     event_time = contract.columns.event_time
     if event_time is not None:
@@ -86,7 +86,12 @@ def _number_from_text(column: pl.Series, *, show_values: bool) -> pl.Series:
     return numbers.fill_nan(None)
 
 
-def _text(column: pl.Series) -> pl.Series:
+def as_text(column: pl.Series) -> pl.Series:
+    """Return a column as text: whole numbers without a fraction, so that 2 and 2.0 are one.
+
+    Raises:
+        DataError: If the column holds lists, bytes or objects.
+    """
     dtype = column.dtype
     if dtype.is_float() or dtype.is_decimal():
         return _text_from_numbers(column.cast(pl.Float64).fill_nan(None))

@@ -1,0 +1,149 @@
+"""Labels from a file to the online state: what became of rows that were scored."""
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from features.contract import Contract
+from features.contract_blocks import EventTime
+from features.ingestion.conforming import as_text
+from features.ingestion.data_error import DataError
+from features.ingestion.tables import read_table
+from features.ingestion.timestamps import to_utc
+from features.labels import label_text
+from features.online.events import LabelReport, microseconds_of
+from features.online.opening import open_state
+from features.online.state import LabelCounts, OnlineState
+from infra.errors import InputError
+from infra.settings import Settings
+from serving.model_store import ModelStore
+
+_AT_ONCE = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedLabels:
+    """What became of a file of labels.
+
+    Attributes:
+        name: The model whose online state took them.
+        read: Rows of the file.
+        left_out: Rows without an id, a label or, where the file has such a column, a report.
+        accepted: They changed what is recorded.
+        duplicates: The same report, or a later one, was recorded before.
+        unknown: No event of that id is known; kept for when it arrives.
+    """
+
+    name: str
+    read: int
+    left_out: int
+    accepted: int
+    duplicates: int
+    unknown: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as one JSON object."""
+        return asdict(self)
+
+
+def import_labels(settings: Settings, source: str, reference: str) -> ImportedLabels:
+    """Report the labels of a table to the online state of a model.
+
+    Columns are named as the contract names id, label and ``reported_at``, or as the service
+    does: ``id``, ``label`` (0 or 1), ``reported_at``. Without a column that says when, the
+    labels became known now.
+
+    Raises:
+        DataError: If a column is missing or holds something else.
+        InputError: If the model has no features over time, or a report lies in the future.
+        StateUnreachable: If the state does not answer.
+    """
+    store = ModelStore.open(settings)
+    resolved = store.resolve(reference)
+    contract = store.bundle(resolved.name, resolved.model_version).contract
+    if not contract.velocity_features:
+        raise InputError(
+            f"Model {resolved.name} has no features over time: nothing here takes its labels."
+        )
+    table = read_table(source)
+    reports = label_reports(table, contract, arrived=datetime.now(UTC))
+    state = open_state(contract, settings.state_uri, folder=settings.state_folder)
+    try:
+        counts = [_report(state, part) for part in reports.iter_slices(_AT_ONCE)]
+    finally:
+        state.close()
+    return ImportedLabels(
+        name=resolved.name,
+        read=table.height,
+        left_out=table.height - reports.height,
+        accepted=sum(count.accepted for count in counts),
+        duplicates=sum(count.duplicates for count in counts),
+        unknown=sum(count.unknown for count in counts),
+    )
+
+
+def label_reports(table: pl.DataFrame, contract: Contract, *, arrived: datetime) -> pl.DataFrame:
+    """Return the reports of a table: ``id`` (String), ``label`` (Int8), ``reported_at`` (UTC).
+
+    Args:
+        table: As read; see :func:`import_labels` for its columns.
+        contract: Of the model.
+        arrived: When labels became known that do not say so.
+
+    Raises:
+        DataError: If a column is missing or holds something else.
+    """
+    label = _column(table, contract.label.column, "label")
+    reports = pl.DataFrame(
+        {
+            "id": as_text(_column(table, contract.columns.id, "id")).alias("id"),
+            "label": _classes(label, contract).alias("label"),
+            "reported_at": _moments(table, contract, arrived).alias("reported_at"),
+        }
+    )
+    return reports.drop_nulls()
+
+
+def _report(state: OnlineState, part: pl.DataFrame) -> LabelCounts:
+    reports = [
+        LabelReport(row_id, label, microseconds_of(moment))
+        for row_id, label, moment in part.iter_rows()
+    ]
+    return state.report_labels(reports)
+
+
+def _column(table: pl.DataFrame, name: str | None, plain: str) -> pl.Series:
+    wanted = [each for each in (name, plain) if each is not None]
+    for each in wanted:
+        if each in table.columns:
+            return table[each]
+    raise DataError(
+        f"The labels have no column {' or '.join(map(repr, dict.fromkeys(wanted)))}; "
+        f"there are {', '.join(map(repr, table.columns[:5]))}. Rename one."
+    )
+
+
+def _classes(column: pl.Series, contract: Contract) -> pl.Series:
+    values = label_text(column)
+    if column.name == contract.label.column:
+        positive = label_text(pl.Series([contract.label.positive], strict=False)).first()
+        return (values == positive).cast(pl.Int8)
+    others = values.drop_nulls().filter(~values.drop_nulls().is_in(["0", "1"]))
+    if others.len():
+        raise DataError(
+            f"Column {column.name!r} must hold 1 for the positive class, or 0. Got "
+            f"{others.first()!r} ({others.len()} such rows). Or name it "
+            f"{contract.label.column!r}, with the contract's own values."
+        )
+    return values.cast(pl.Int8)
+
+
+def _moments(table: pl.DataFrame, contract: Contract, arrived: datetime) -> pl.Series:
+    names = [name for name in (contract.label.reported_at, "reported_at") if name in table.columns]
+    if not names:
+        return pl.Series([arrived], dtype=pl.Datetime("us", "UTC")).new_from_index(0, table.height)
+    event_time = contract.columns.event_time
+    zone = event_time.time_zone if event_time is not None else "UTC"
+    return to_utc(table[str(names[0])], EventTime(column=str(names[0]), time_zone=zone))

@@ -6,17 +6,18 @@ entity, a row without that entity.
 """
 
 import logging
-from collections.abc import Mapping
 from datetime import datetime
 
 import numpy as np
 import polars as pl
 
 from features.contract import Contract
+from features.contract_blocks import Names
 from features.durations import format_duration
 from features.label_rate import with_labels
 from features.labels import LABEL, LABEL_REPORTED_AT
 from features.velocity import VelocityPlan, velocity_plan
+from features.velocity_arrival import arrival_ranks, recompute_late
 from features.velocity_events import TableEvents
 from features.velocity_measures import BlockMeasures
 from features.windows import FloatArray
@@ -30,7 +31,11 @@ class WindowLongerThanHistory(InputError):
 
 
 def add_velocity(
-    frame: pl.DataFrame, contract: Contract, *, history: pl.DataFrame | None = None
+    frame: pl.DataFrame,
+    contract: Contract,
+    *,
+    history: pl.DataFrame | None = None,
+    arrival: str | None = None,
 ) -> pl.DataFrame:
     """Return ``frame`` with every feature over time that the contract declares, Float64.
 
@@ -40,22 +45,27 @@ def add_velocity(
             is known. Optional columns that it lacks count as missing.
         contract: Resolved against the table.
         history: Earlier rows of the same kind, which are events and get no features.
+        arrival: Column that says when a row arrived. Then a row sees the events before it in
+            event time that had arrived before it, ties in the order of the rows, history first;
+            default: all events before it in event time.
 
     Raises:
-        DataError: If a column is missing that a feature reads.
+        DataError: If a column is missing that a feature reads, or ``arrival`` holds no times.
         LabelError: If the label is not two known classes.
     """
     plan = velocity_plan(contract)
     if not plan:
         return frame
-    rows = frame if history is None else _with_history(frame, history, contract, plan)
+    kept = () if arrival is None else (arrival,)
+    rows = frame if history is None else _with_history(frame, history, contract, plan, kept)
     events = TableEvents.of(rows, contract)
     n_history = rows.height - frame.height
     values = velocity_arrays(events)
-    logger.info(
-        "velocity computed",
-        extra={"rows": frame.height, "history": n_history, "out_of_order": events.n_out_of_order},
-    )
+    told = {"rows": frame.height, "history": n_history, "out_of_order": events.n_out_of_order}
+    if arrival is not None and contract.event_time_column is not None:
+        ranks = arrival_ranks(rows, arrival, contract.event_time_column)
+        told["missed_an_event"] = recompute_late(values, events, ranks)
+    logger.info("velocity computed", extra=told)
     columns = [pl.Series(name, values[name][n_history:]).fill_nan(None) for name in plan.names]
     return frame.with_columns(columns)
 
@@ -88,7 +98,7 @@ def check_history(frame: pl.DataFrame, contract: Contract) -> None:
         )
 
 
-def velocity_arrays(events: TableEvents) -> Mapping[str, FloatArray]:
+def velocity_arrays(events: TableEvents) -> dict[str, FloatArray]:
     """Return every feature over time of every row by name, NaN where null.
 
     Shape:
@@ -105,10 +115,14 @@ def velocity_arrays(events: TableEvents) -> Mapping[str, FloatArray]:
 
 
 def _with_history(
-    frame: pl.DataFrame, history: pl.DataFrame, contract: Contract, plan: VelocityPlan
+    frame: pl.DataFrame,
+    history: pl.DataFrame,
+    contract: Contract,
+    plan: VelocityPlan,
+    further: Names,
 ) -> pl.DataFrame:
     """Return history and rows as one table of what features over time read, in this order."""
-    wanted = (*plan.source_columns, LABEL, LABEL_REPORTED_AT)
+    wanted = (*plan.source_columns, LABEL, LABEL_REPORTED_AT, *further)
     parts = [
         with_labels(part, contract) if plan.label_features else part for part in (history, frame)
     ]

@@ -18,7 +18,7 @@ from features.windows import Axis, IntArray, Timeline
 
 NO_CODE = -1
 # Rows worked on at once: memory stays bounded, and cost grows with the rows and no faster.
-_BLOCK_ROWS = 1 << 20
+_BLOCK_ROWS = 1 << 19
 _MOST_BLOCKS = 1 << 16
 
 
@@ -38,6 +38,32 @@ class EntityBlock:
     rows: IntArray
     entities: IntArray
     timeline: Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class EntityPart:
+    """All events of some entities, in the order of the table.
+
+    Attributes:
+        rows: Number of each event's row in the table.
+        entities: Code of each event's entity, from 0.
+        times: Microseconds since 1970-01-01 UTC.
+        axis: Long enough for all of them.
+
+    Shape:
+        ``(n,)`` each
+    """
+
+    rows: IntArray
+    entities: IntArray
+    times: IntArray
+    axis: Axis
+
+    def sorted(self) -> EntityBlock:
+        """Return the events sorted by entity and moment."""
+        keys = self.axis.keys(self.entities, self.times)
+        order = np.argsort(keys)
+        return EntityBlock(self.rows[order], self.entities[order], Timeline.of(keys[order]))
 
 
 @dataclass(frozen=True)
@@ -119,18 +145,19 @@ class TableEvents:
 
     def blocks(self, entity: Names) -> Iterator[EntityBlock]:
         """Yield the events of every entity, block by block; each row is in one block at most."""
+        for part in self.parts(entity):
+            yield part.sorted()
+
+    def parts(self, entity: Names) -> Iterator[EntityPart]:
+        """Yield the rows of every entity, block by block, as yet in the order of the table."""
         codes = self._entity_codes(entity)
         rows = np.flatnonzero(codes != NO_CODE)
         if not rows.size:
             return
         times, codes = self.times[rows], codes[rows]
         axis = Axis.spanning(times, longest=microseconds(self.plan.horizon(entity)))
-        for first, part in _partition(codes, axis.capacity):
-            keys = axis.keys(codes[part] - first, times[part])
-            order = np.argsort(keys)
-            yield EntityBlock(
-                rows[part][order], codes[part][order] - first, Timeline.of(keys[order])
-            )
+        for first, at in _partition(codes, axis.capacity):
+            yield EntityPart(rows[at], codes[at] - first, times[at], axis)
 
     def _entity_codes(self, entity: Names) -> IntArray:
         codes = self.codes(entity[0])

@@ -1,6 +1,7 @@
 """Every aggregate over one block of entities, from positions in its timeline."""
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from functools import cached_property
 
 import numpy as np
@@ -27,12 +28,11 @@ from features.label_rate import LabelEvents
 from features.velocity_amounts import AmountMeasures, quotient
 from features.velocity_events import NO_CODE, EntityBlock, TableEvents
 from features.windows import (
+    DistinctValues,
     FloatArray,
     IntArray,
     RunningTotal,
     TrailingWindows,
-    distinct_counts,
-    next_of_same_value,
 )
 
 _MICROSECONDS_PER_SECOND = 1_000_000
@@ -52,7 +52,8 @@ class BlockMeasures:
         self._events = events
         self._features = [each for each in events.plan.features if each.entity == entity]
         self._windows = TrailingWindows(block.timeline)
-        self._repeats: dict[str, tuple[IntArray, IntArray]] = {}
+        self._distinct: dict[str, DistinctValues] = {}
+        self._counted_labels: dict[timedelta, tuple[IntArray, IntArray]] = {}
 
     def values(self, feature: VelocityFeature | LabelRateFeature) -> FloatArray:
         """Return a feature of each event's row; NaN where null.
@@ -61,9 +62,7 @@ class BlockMeasures:
             ``(n,)``, in the order of the block
         """
         if isinstance(feature, LabelRateFeature):
-            known, positive = self._labels.counts(
-                self._block.timeline, microseconds(feature.window)
-            )
+            known, positive = self._label_counts(feature.window)
             return quotient(positive, known) if feature.kind == "rate" else known.astype(float)
         return _BY_AGGREGATE[feature.aggregate](self, feature)
 
@@ -86,15 +85,11 @@ class BlockMeasures:
     def distinct(self, feature: VelocityFeature) -> FloatArray:
         """Return the number of different values."""
         assert feature.column is not None
-        if feature.column not in self._repeats:
-            codes = self._codes(feature.column)
-            at = np.flatnonzero(codes != NO_CODE)
-            keys = self._block.timeline.keys[at]
-            following = next_of_same_value(keys, self._block.entities[at], codes[at])
-            self._repeats[feature.column] = keys, following
-        keys, following = self._repeats[feature.column]
-        window = microseconds(feature.window)
-        return distinct_counts(self._block.timeline, keys, following, window).astype(np.float64)
+        if feature.column not in self._distinct:
+            self._distinct[feature.column] = DistinctValues(
+                self._codes(feature.column), self._block.entities, self._windows
+            )
+        return self._distinct[feature.column].of(feature.window).astype(np.float64)
 
     def share(self, feature: VelocityFeature) -> FloatArray:
         """Return the share of a value among the known values; NaN without any."""
@@ -120,6 +115,13 @@ class BlockMeasures:
     def _labels(self) -> LabelEvents:
         assert self._events.labels is not None
         return self._events.labels.at(self._block.rows)
+
+    def _label_counts(self, window: timedelta) -> tuple[IntArray, IntArray]:
+        if window not in self._counted_labels:
+            self._counted_labels[window] = self._labels.counts(
+                self._block.timeline, microseconds(window)
+            )
+        return self._counted_labels[window]
 
     def _codes(self, column: str) -> IntArray:
         return self._events.codes(column)[self._block.rows]

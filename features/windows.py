@@ -171,42 +171,39 @@ class RunningTotal:
         return self._until - self._sums[self._windows.since(window)]
 
 
-def next_of_same_value(keys: IntArray, entities: IntArray, values: IntArray) -> IntArray:
-    """Return the place at which an entity's value occurs next; the largest int64 where never.
+class DistinctValues:
+    """How many different values windows hold: an occurrence counts until the next of its value.
 
     Args:
-        keys: Places, ascending.
+        values: Code of each event's value, from 0; below 0 where it has none.
         entities: Code of each event's entity.
-        values: Code of each event's value, from 0.
-
-    Shape:
-        ``(n,)`` each -> ``(n,)``
+        windows: Of the same events.
     """
+
+    def __init__(self, values: IntArray, entities: IntArray, windows: TrailingWindows) -> None:
+        has_value = values >= 0
+        at = np.flatnonzero(has_value)
+        self._timeline = windows.timeline
+        self._keys = windows.timeline.keys[at]
+        self._following = _next_of_same_value(self._keys, entities[at], values[at])
+        begun = np.zeros(values.size + 1, dtype=np.int64)
+        np.cumsum(has_value, out=begun[1:])
+        self._begun = begun[windows.until]
+
+    def of(self, window: timedelta) -> IntArray:
+        """Return the number of different values in each event's window."""
+        ends = np.minimum(self._keys + microseconds(window), self._following)
+        return self._begun - np.searchsorted(np.sort(ends), self._timeline.keys)
+
+
+def _next_of_same_value(keys: IntArray, entities: IntArray, values: IntArray) -> IntArray:
+    """Return the place at which an entity's value occurs next; the largest int64 where never."""
     pairs = entities * (int(values.max(initial=0)) + 1) + values
     order = np.argsort(pairs, kind="stable")
     following = np.full(keys.size, np.iinfo(np.int64).max)
     is_same = pairs[order[1:]] == pairs[order[:-1]]
     following[order[:-1][is_same]] = keys[order[1:][is_same]]
     return following
-
-
-def distinct_counts(
-    timeline: Timeline, keys: IntArray, following: IntArray, window: int
-) -> IntArray:
-    """Return how many different values each event's window holds.
-
-    An occurrence counts until the next one of the same value takes its place.
-
-    Args:
-        timeline: The events to answer for.
-        keys: Places of the events that have a value, ascending.
-        following: Where the same value occurs next; see :func:`next_of_same_value`.
-        window: In microseconds.
-
-    Shape:
-        ``(m,)`` and ``(m,)`` -> ``(n,)``
-    """
-    return timeline.holding(keys, np.minimum(keys + window, following))
 
 
 def sliding_maxima(

@@ -6,6 +6,8 @@ entity, a row without that entity.
 """
 
 import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import numpy as np
@@ -18,12 +20,15 @@ from features.label_rate import with_labels
 from features.labels import LABEL, LABEL_REPORTED_AT
 from features.velocity import VelocityPlan, velocity_plan
 from features.velocity_arrival import arrival_ranks, recompute_late
-from features.velocity_events import TableEvents
+from features.velocity_events import EntityPart, TableEvents
 from features.velocity_measures import BlockMeasures
 from features.windows import FloatArray
 from infra.errors import InputError
 
 logger = logging.getLogger(__name__)
+
+# Each holds the arrays of one block; numpy lets go of the interpreter while it works on them.
+_WORKERS = min(os.cpu_count() or 1, 4)
 
 
 class WindowLongerThanHistory(InputError):
@@ -104,13 +109,21 @@ def velocity_arrays(events: TableEvents) -> dict[str, FloatArray]:
     Shape:
         ``(n,)`` each, in the order of the table
     """
-    found = {name: np.full(events.times.size, np.nan) for name in events.plan.names}
-    for entity in events.plan.entities:
-        features = [each for each in events.plan.features if each.entity == entity]
-        for block in events.blocks(entity):
-            measures = BlockMeasures(block, events, entity)
-            for feature in features:
+    plan = events.plan
+    found = {name: np.full(events.times.size, np.nan) for name in plan.names}
+    for column in plan.value_columns:
+        events.codes(column)  # kept there, before several threads ask for them
+
+    def fill(entity: Names, part: EntityPart) -> None:
+        block = part.sorted()
+        measures = BlockMeasures(block, events, entity)
+        for feature in plan.features:
+            if feature.entity == entity:
                 found[feature.name][block.rows] = measures.values(feature)
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        parts = ((entity, part) for entity in plan.entities for part in events.parts(entity))
+        list(pool.map(lambda task: fill(*task), parts))  # a list, so that errors are raised
     return found
 
 

@@ -232,7 +232,8 @@ def _last_reports(outcomes: pl.DataFrame) -> pl.DataFrame:
     at, is_positive = pl.col(LABEL_REPORTED_AT), pl.col(LABEL) == 1
     newest = [at.filter(kind).max().over("key") for kind in (is_positive, ~is_positive)]
     contradicted = pl.when(is_positive).then(newest[1]).otherwise(newest[0])
-    is_last = at.is_null() | (at == at.max().over("key")) | (at > contradicted)
+    stands = contradicted.is_null() | (at > contradicted)
+    is_last = at.is_null() | (at == at.max().over("key")) | stands
     since = pl.when(at.null_count() == 0).then(at.min())
     return outcomes.filter(is_last).group_by("key", LABEL, maintain_order=True).agg(since)
 

@@ -11,7 +11,13 @@ import pytest
 
 from features.contract import Contract, parse_contract
 from features.ingestion.conforming import conform
-from features.labels import LabelError, attach_labels, label_text
+from features.labels import (
+    LabelError,
+    attach_labels,
+    known_after,
+    label_text,
+    reported_labels,
+)
 
 DAY = timedelta(days=1)
 START = datetime(2024, 3, 1, tzinfo=UTC)
@@ -195,6 +201,51 @@ def test_the_last_report_by_the_moment_counts() -> None:
 
     assert before.frame["label"].to_list()[:4] == [0, 0, 1, 0]
     assert after.frame["label"].to_list()[:6] == [0, 0, 0, 0, 0, 1]
+
+
+def known_on(frame: pl.DataFrame, declared: Contract, row: int) -> float:
+    """Days after its event on which a row's label is known."""
+    return int(known_after(frame, declared)[row]) / DAY.total_seconds() / 1e6
+
+
+def test_a_label_is_known_after_the_delay_or_when_it_was_reported_later() -> None:
+    frame = table(at=reported(r2=3, r5=9))
+    declared = contract('reported_at = "at"\ndelay = "2d"')
+
+    found = reported_labels(frame, declared)
+
+    assert found["label_reported_at"].to_list() == reported(r2=3, r5=9)
+    assert [known_on(found, declared, row) for row in (0, 2, 5)] == [2, 2, 4]
+
+
+def test_a_label_without_reports_is_known_after_the_delay() -> None:
+    declared = contract('delay = "2d"')
+
+    assert known_on(table(), declared, 7) == 2
+
+
+@pytest.mark.parametrize(
+    ("reports", "label", "day"),
+    [
+        ([(1, "2024-03-06"), (1, "2024-03-09")], 1, 3),
+        ([(1, "2024-03-06"), (0, "2024-03-07"), (1, "2024-03-09"), (1, "2024-03-10")], 1, 6),
+        ([(1, "2024-03-06"), (0, "2024-03-09")], 0, 6),
+        ([(1, "2024-03-06"), (1, None)], 1, 2),
+    ],
+)
+def test_a_joined_label_is_known_from_the_first_report_that_still_stands(
+    reports: list[tuple[int, str | None]], label: int, day: float
+) -> None:
+    """Row 2 happens on 3 March; its reports come from another table."""
+    declared = contract(OTHER.format("unknown") + '\nreported_at = "at"')
+    labels = pl.DataFrame(
+        [(2, *report) for report in reports], schema=["tx", "fraud", "at"], orient="row"
+    )
+
+    found = reported_labels(table().drop("fraud"), declared, labels=labels)
+
+    assert found["label"][2] == label
+    assert known_on(found, declared, 2) == day
 
 
 def test_the_label_table_is_read_from_the_contract(tmp_path: Path) -> None:

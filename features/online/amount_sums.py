@@ -7,6 +7,7 @@ beyond 2^53 become floats before they are divided.
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import nan, sqrt
+from operator import mul
 from typing import NamedTuple
 
 from features.aggregates import (
@@ -19,6 +20,7 @@ from features.aggregates import (
     AMOUNT_TO_MEAN,
 )
 from features.online.events import Event
+from features.online.long_parts import LONG, exact_squares, exact_sum, known_amounts
 from features.online.past import MISSING, stored_amount
 
 
@@ -32,8 +34,50 @@ class AmountSums(NamedTuple):
     smallest: int
 
 
+NO_AMOUNTS = AmountSums(0, 0, 0, 0, 0)
+
 OfAmounts = Callable[[Sequence[AmountSums], Event], float]
 """Gives a feature's value from the sums of each window and the row's own event."""
+
+
+def sums_of(part: Sequence[int], *, has_squares: bool) -> AmountSums:
+    """Return the sums over some stored amounts.
+
+    Args:
+        part: Minor units, ``MISSING`` where none counts.
+        has_squares: Whether the sum of squares is wanted; otherwise it is 0.
+    """
+    if len(part) > LONG:
+        return long_sums(part, has_squares=has_squares)
+    if MISSING in part:
+        part = [amount for amount in part if amount != MISSING]
+    if not part:
+        return NO_AMOUNTS
+    squares = sum(map(mul, part, part)) if has_squares else 0
+    return AmountSums(len(part), sum(part), squares, max(part), min(part))
+
+
+def joined(some: AmountSums, others: AmountSums) -> AmountSums:
+    """Return the sums over both."""
+    if not some.n or not others.n:
+        return some if some.n else others
+    return AmountSums(
+        some.n + others.n,
+        some.total + others.total,
+        some.squares + others.squares,
+        max(some.largest, others.largest),
+        min(some.smallest, others.smallest),
+    )
+
+
+def long_sums(part: Sequence[int], *, has_squares: bool) -> AmountSums:
+    """Return what :func:`sums_of` returns, by arrays."""
+    amounts = known_amounts(part)
+    if not amounts.size:
+        return NO_AMOUNTS
+    squares = exact_squares(amounts) if has_squares else 0
+    largest, smallest = int(amounts.max()), int(amounts.min())
+    return AmountSums(amounts.size, exact_sum(amounts), squares, largest, smallest)
 
 
 def amount_feature(aggregate: str, window: int, longer: int, per_major: int) -> OfAmounts:

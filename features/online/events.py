@@ -20,6 +20,7 @@ from features.velocity import velocity_plan
 
 MICROSECONDS_PER_SECOND = 1_000_000
 
+_encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LARGEST_INT64 = 2**63 - 1
 
@@ -47,8 +48,8 @@ class Event:
         """16 bytes that stand for the content: equal for a retry, other for a reused id."""
         content = (self.id, self.event_time, self.amount_minor, self.entities, self.values)
         # JSON tells null from text and one text from two, whatever signs they hold.
-        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        text = _encode_json(content).encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(text, digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)

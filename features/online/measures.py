@@ -9,11 +9,11 @@ an array library would cost more than the work.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
-from operator import mul
 from typing import NamedTuple, Protocol
 
-from features.online.amount_sums import AmountSums, OfAmounts
+from features.online.amount_sums import NO_AMOUNTS, AmountSums, OfAmounts, joined, sums_of
 from features.online.events import MICROSECONDS_PER_SECOND, Event
+from features.online.long_parts import LONG, different, reports_before
 from features.online.past import MISSING, EntityPast
 
 
@@ -70,7 +70,7 @@ class AmountMeasure:
     """Sums, means, extremes and deviations of amounts.
 
     Attributes:
-        features: Position of each feature, and how it follows from the sums of all view.
+        features: Position of each feature, and how it follows from the sums of all windows.
         has_squares: Whether a feature needs sums of squares.
     """
 
@@ -84,24 +84,14 @@ class AmountMeasure:
             out[position] = value(sums, view.event)
 
     def _sums(self, view: View) -> list[AmountSums]:
+        amounts, has_squares = view.past.amounts, self.has_squares
         sums: list[AmountSums] = []
-        amounts = view.past.amounts
-        n = total = squares = largest = smallest = 0
-        end = view.end
+        so_far, end = NO_AMOUNTS, view.end
         for start in view.starts:
-            part = amounts[start:end]
-            end = start
-            if MISSING in part:
-                part = [amount for amount in part if amount != MISSING]
-            if part:
-                top, bottom = max(part), min(part)
-                largest = top if not n or top > largest else largest
-                smallest = bottom if not n or bottom < smallest else smallest
-                n += len(part)
-                total += sum(part)
-                if self.has_squares:
-                    squares += sum(map(mul, part, part))
-            sums.append(AmountSums(n, total, squares, largest, smallest))
+            if start < end:
+                so_far = joined(so_far, sums_of(amounts[start:end], has_squares=has_squares))
+                end = start
+            sums.append(so_far)
         return sums
 
 
@@ -124,7 +114,8 @@ class DistinctMeasure:
         sizes = []
         end = view.end
         for start in view.starts:
-            known.update(codes[start:end])
+            part = codes[start:end]
+            known.update(different(part) if len(part) > LONG else part)
             known.discard(MISSING)
             sizes.append(float(len(known)))
             end = start
@@ -199,9 +190,9 @@ class LabelMeasure:
         moment = 2 * view.event.event_time
         end = view.end
         for start in view.starts:
-            in_time = [code for code in view.past.reports[start:end] if MISSING < code < moment]
-            n_known += end - start if self.absent_is_negative else len(in_time)
-            n_positive += sum([code & 1 for code in in_time])
+            n_reported, n_odd = _reports_before(view.past.reports[start:end], moment)
+            n_known += end - start if self.absent_is_negative else n_reported
+            n_positive += n_odd
             known.append(n_known)
             positive.append(n_positive)
             end = start
@@ -209,3 +200,11 @@ class LabelMeasure:
             out[position] = float(known[window])
         for position, window in self.rates:
             out[position] = positive[window] / known[window] if known[window] else nan
+
+
+def _reports_before(part: Sequence[int], moment: int) -> tuple[int, int]:
+    """Return how many report codes lie below ``moment``, and how many of those are positive."""
+    if len(part) > LONG:
+        return reports_before(part, moment)
+    in_time = [code for code in part if MISSING < code < moment]
+    return len(in_time), sum([code & 1 for code in in_time])

@@ -21,6 +21,7 @@ def open_state(
     folder: Path,
     lateness: timedelta = LATENESS,
     clock: Clock = system_clock,
+    patience: float | None = None,
 ) -> OnlineState:
     """Return the state of a contract's feature set, made where there is none yet.
 
@@ -30,6 +31,8 @@ def open_state(
         folder: Where SQLite files lie (``settings.state_folder``).
         lateness: How long after the longest look-back an event may still arrive.
         clock: The present moment, for ``policy.max_clock_skew``.
+        patience: Seconds to wait for a server, or for another process that writes a file;
+            default: the store's own. What a Redis URI says comes before it.
 
     Raises:
         StateMismatch: If what is there was made for another feature set.
@@ -41,16 +44,23 @@ def open_state(
     if uri is not None and uri.startswith(("redis://", "rediss://", "unix://")):
         # Imported here: needs the extra ``redis``.
         from features.online.redis import RedisState
+        from features.online.redis_server import TIMEOUT_S
 
-        return RedisState.open(uri, contract.name, plan, guard=guard, lateness=lateness)
+        timeout = TIMEOUT_S if patience is None else patience
+        return RedisState.open(
+            uri, contract.name, plan, guard=guard, lateness=lateness, timeout=timeout
+        )
     if uri is not None and "://" in uri:
         raise StateLocationError(
             f"The online state must be a redis:// URI or a file. Got {uri.partition('://')[0]}://…"
         )
-    from features.online.sqlite import SqliteState
+    from features.online.sqlite import BUSY_TIMEOUT_S, SqliteState
 
     path = Path(uri) if uri is not None else state_file(folder, contract)
-    return SqliteState.open(path, contract.name, plan, guard=guard, lateness=lateness)
+    busy_timeout = BUSY_TIMEOUT_S if patience is None else patience
+    return SqliteState.open(
+        path, contract.name, plan, guard=guard, lateness=lateness, busy_timeout=busy_timeout
+    )
 
 
 def state_file(folder: Path, contract: Contract) -> Path:

@@ -21,6 +21,7 @@ class BatchOverlay:
 
     Add a row only where it will count: not a repeated id, nor one that the state has
     (:meth:`OnlineState.seen`). For each row in order: ``extend`` its past, evaluate, ``add`` it.
+    A label that was reported before its event counts once the event is applied.
     """
 
     def __init__(self, plan: VelocityPlan) -> None:

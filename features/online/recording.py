@@ -25,7 +25,7 @@ _ADD = "INSERT OR IGNORE INTO event (id, digest, time, report, places) VALUES (?
 _FILL = "UPDATE event SET digest = ?, time = ?, places = ? WHERE id = ?"
 _ADD_REPORT = "INSERT INTO event (id, digest, time, report, places) VALUES (?, NULL, ?, ?, NULL)"
 _SET_REPORT = "UPDATE event SET report = ? WHERE id = ?"
-
+_encode_json = json.JSONEncoder(ensure_ascii=False).encode
 _ACCEPTED, _DUPLICATE, _UNKNOWN = range(3)
 
 
@@ -96,7 +96,7 @@ class Recording:
             for key, layout in zip(keys, self._layouts, strict=True)
             if layout.labels and key is not None
         ]
-        return json.dumps(looked_at, ensure_ascii=False) if looked_at else None
+        return _encode_json(looked_at) if looked_at else None
 
     def _report(self, report: LabelReport) -> int:
         code = report_code(report)

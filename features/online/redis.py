@@ -26,7 +26,7 @@ from features.online.redis_members import (
     score_of,
     word,
 )
-from features.online.redis_server import claim, connect, location_of, reachable
+from features.online.redis_server import TIMEOUT_S, claim, connect, location_of, reachable
 from features.online.redis_upkeep import RedisUpkeep
 from features.online.state import (
     LATENESS,
@@ -81,6 +81,7 @@ class RedisState:
         *,
         guard: SkewGuard,
         lateness: timedelta = LATENESS,
+        timeout: float = TIMEOUT_S,
     ) -> Self:
         """Open the state on a server; one that nobody has written to is empty.
 
@@ -91,6 +92,7 @@ class RedisState:
             plan: The features that the state is for.
             guard: Refuses events of the future.
             lateness: How long after the longest look-back an event may still arrive.
+            timeout: Seconds to wait for the server, unless the URI says otherwise.
 
         Raises:
             StateMismatch: If the keys are for another feature set, or from another release.
@@ -98,7 +100,7 @@ class RedisState:
             StateServerError: If the URI is none of Redis, the server may drop keys when its
                 memory is short, or redis-py is not installed.
         """
-        client = connect(uri)
+        client = connect(uri, timeout=timeout)
         try:
             with reachable(location_of(client)):
                 claim(client, StateKeys.of(contract, plan.state_key).about, plan.state_key)

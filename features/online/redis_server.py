@@ -21,8 +21,12 @@ class StateServerError(InputError):
     """Raised for a Redis server that cannot hold a state: wrong URI, wrong settings, no client."""
 
 
-def connect(uri: str) -> Any:
+def connect(uri: str, *, timeout: float = TIMEOUT_S) -> Any:
     """Return a client (``redis.Redis``) of a server, which has not been spoken to yet.
+
+    Args:
+        uri: Of the server.
+        timeout: Seconds to wait for it, unless the URI says otherwise.
 
     Raises:
         StateServerError: If the URI is none, or redis-py is not installed.
@@ -38,8 +42,8 @@ def connect(uri: str) -> Any:
     try:
         client = redis.Redis.from_url(
             uri,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
             # Once more and at once, on a new connection: the server may have been started anew.
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.contract import parse_contract
+from features.online.amount_sums import long_sums
 from features.online.evaluator import VelocityEvaluator
 from features.online.events import EventReader, LabelReport, microseconds_of
 from features.online.overlay import with_events
-from features.online.past import entity_layouts, no_events, report_code
+from features.online.past import MISSING, entity_layouts, no_events, report_code
 from features.velocity import velocity_plan
 from features.velocity_table import add_velocity
 
@@ -69,7 +70,7 @@ def _online(table: pl.DataFrame, contract) -> list[list[float]]:
             its_past = with_events(no_events(layout), others, layout)
             if layout.labels:
                 in_time = sorted(others, key=lambda event: event.event_time)
-                its_past.reports = [reports.get(event.id, -(2**63)) for event in in_time]
+                its_past.reports = [reports.get(event.id, MISSING) for event in in_time]
             past.append(None if key is None else its_past)
         found.append(evaluator.evaluate(row, tuple(past)))
     return found
@@ -92,6 +93,22 @@ def test_it_equals_the_offline_engine(everything, start, rows, absent) -> None:
             else:
                 # The same whole numbers, divided in the same order: to the last bit.
                 assert value == other, name
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    amounts=st.lists(st.integers(-(10**12), 10**12) | st.just(MISSING), max_size=50),
+    repeats=st.integers(1, 40),
+)
+def test_long_parts_are_added_as_exactly_as_short_ones(amounts, repeats) -> None:
+    known = [amount for amount in amounts * repeats if amount != MISSING]
+
+    found = long_sums(amounts * repeats, has_squares=True)
+
+    assert found.n == len(known)
+    assert found.total == sum(known)
+    assert found.squares == sum(amount**2 for amount in known)
+    assert (found.largest, found.smallest) == (max(known, default=0), min(known, default=0))
 
 
 def test_without_a_past_every_feature_is_null(watched) -> None:

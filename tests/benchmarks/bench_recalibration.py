@@ -16,6 +16,7 @@ from recalibration_evidence import (
     base_rates,
     before_after,
     few_positives,
+    fold_thresholds,
     operating_points,
     score_quality,
 )
@@ -27,6 +28,9 @@ from infra.settings import Settings
 Load = Callable[[str, str], TrainedNetwork]
 Row = TypeVar("Row")
 
+GAMMAS = (0.05, 0.2)
+"""Strengths of the segment form that are shown whatever the calibration rows choose."""
+
 
 def main() -> None:
     """Print every table."""
@@ -36,12 +40,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=settings.data_root)
     parser.add_argument("--sets", nargs="+", choices=list(FILES), default=list(FILES))
     parser.add_argument("--draws", type=int, default=few_positives.N_DRAWS)
+    parser.add_argument(
+        "--folds", action="store_true", help="only how thresholds carry over from folds"
+    )
     given = parser.parse_args()
     logging.disable(logging.WARNING)
 
     def load(name: str, kind: str = "default") -> TrainedNetwork:
         return trained_network(name, kind, data_root=given.data, home=given.home)
 
+    if given.folds:
+        epochs = load("creditcard").training["how"]["epochs"]
+        print(fold_thresholds.measure(given.data, given.home, n_epochs=epochs, seeds=(0, 100)))
+        return
     networks = [load(name) for name in given.sets]
     print(data_table(networks))
     show("Scores", score_quality.table, [score_quality.measure(each) for each in networks])
@@ -52,6 +63,7 @@ def main() -> None:
     show("Base rates", base_rates.table, [base_rates.measure(each) for each in networks])
     held = [few_positives.measure(each, n_draws=given.draws) for each in networks]
     show("Few positives", few_positives.table, held)
+    show("Few positives, free / class-dependent", few_positives.summary, held)
 
 
 def post_processed(load: Load, name: str) -> list[before_after.BeforeAfter]:
@@ -62,6 +74,8 @@ def post_processed(load: Load, name: str) -> list[before_after.BeforeAfter]:
             continue
         network = load(name, "single head" if kind == "tau_normalisation" else "default")
         measured.append(before_after.measure(network, kind))  # type: ignore[arg-type]
+        if kind == "segment_class_dependent":
+            measured += [before_after.measure(network, kind, strength=each) for each in GAMMAS]
     return measured
 
 

@@ -12,7 +12,9 @@ from balancing.calibration.fitting.post_processing import (
     TrainingFigures,
     count_segments,
     fit_post_processing,
+    make_post_processing,
 )
+from balancing.calibration.fitting.ranking_check import RankingLowered, check_ranking
 from balancing.calibration.post_processing.kinds import PostProcessing
 from balancing.calibration.temperatures import log_odds
 from balancing.metrics.calibration_quality import log_loss
@@ -45,26 +47,33 @@ class BeforeAfter:
     calibrated_before: float
     calibrated_after: float
     own_cut: str
+    is_refused: bool
 
 
-def measure(network: TrainedNetwork, kind: Kind, *, seed: int = 0) -> BeforeAfter:
-    """Choose the strength on calibration rows and compare on test rows."""
+def measure(
+    network: TrainedNetwork, kind: Kind, *, strength: float | None = None, seed: int = 0
+) -> BeforeAfter:
+    """Choose the strength on calibration rows, unless given, and compare on test rows."""
     calibration, test = network.calibration, network.test
     segments = [_segments(network, part) for part in (calibration, test)]
-    rule = fit_post_processing(
-        kind,
-        _figures(network),
-        calibration.logits,
-        calibration.label,
-        objective=OBJECTIVES[network.name],
-        segment=segments[0],
-        seed=seed,
+    rule = (
+        make_post_processing(kind, _figures(network), strength)
+        if strength is not None
+        else fit_post_processing(
+            kind,
+            _figures(network),
+            calibration.logits,
+            calibration.label,
+            objective=OBJECTIVES[network.name],
+            segment=segments[0],
+            seed=seed,
+        )
     )
     before, after = test.log_odds, log_odds(rule.apply(test.logits, segments[1]))
     tuned = log_odds(rule.apply(calibration.logits, segments[0]))
     return BeforeAfter(
         name=network.name,
-        kind=kind,
+        kind=kind if strength is None else f"{kind}, given",
         strength=_strength(rule),
         precision_before=average_precision(test.label, before),
         precision_after=average_precision(test.label, after),
@@ -73,7 +82,8 @@ def measure(network: TrainedNetwork, kind: Kind, *, seed: int = 0) -> BeforeAfte
         loss_after=log_loss(test.label, sigmoid(after)),
         calibrated_before=_calibrated_loss(calibration.log_odds, before, calibration, test, seed),
         calibrated_after=_calibrated_loss(tuned, after, calibration, test, seed),
-        own_cut=_own_cut(rule, after, test),
+        own_cut=_own_cut(after, test),
+        is_refused=_is_refused(calibration, rule, segments[0], seed),
     )
 
 
@@ -113,7 +123,17 @@ def _calibrated_loss(
     return log_loss(test.label, fitted.apply(odds))
 
 
-def _own_cut(rule: PostProcessing, after: np.ndarray, test: Part) -> str:
+def _is_refused(
+    calibration: Part, rule: PostProcessing, segment: np.ndarray | None, seed: int
+) -> bool:
+    try:
+        check_ranking(calibration.label, calibration.logits, rule, segment=segment, seed=seed)
+    except RankingLowered:
+        return True
+    return False
+
+
+def _own_cut(after: np.ndarray, test: Part) -> str:
     """Say what the rule's own cut, even odds after it, does on test rows."""
     alert = after >= 0
     rate, recall = (alert[test.label == each].mean() for each in (0, 1))
@@ -148,4 +168,5 @@ def _difference(row: BeforeAfter) -> str:
     if row.precision_after == row.precision_before:
         return "0, to the last bit"
     change = row.difference
-    return f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
+    refused = ", refused" if row.is_refused else ""
+    return f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]{refused}"

@@ -63,7 +63,8 @@ class Held:
             the cost exceeds that of the best threshold of the test rows themselves.
         shortfall: Share of the samples whose threshold breaks the target on test by more than a
             tenth of it; for cost: exceeds the least one by more than a tenth.
-        without: Share of the samples in which no threshold could be chosen.
+        without: Share of the samples in which no threshold met the target. Then a free choice
+            alerts on nothing, and a family's nearest member stands in.
     """
 
     name: str
@@ -109,7 +110,7 @@ class _Judge:
             case MinRecallObjective(min_recall=target):
                 return 1 - caught / self.n_positives / target
             case MinPrecisionObjective(min_precision=target):
-                return 1 - (caught / n_alerts if n_alerts else 1.0) / target
+                return 1 - (caught / n_alerts if n_alerts else 0.0) / target
             case CostObjective():
                 costs = self._costs(objective)
                 return float(costs[n_alerts] / costs.min() - 1)
@@ -133,7 +134,7 @@ def measure(network: TrainedNetwork, *, n_draws: int = N_DRAWS, seed: int = 0) -
         for name, objective in OBJECTIVES[network.name].items():
             for way in ("free", *families, "fixed gamma"):
                 cuts = [_cut(way, sample, objective, families, scale) for sample in samples]
-                errors = np.array([judge.error(objective, cut) for cut in cuts if cut is not None])
+                errors = np.array([judge.error(objective, cut.log_odds) for cut in cuts])
                 found.append(
                     Held(
                         name=network.name,
@@ -141,16 +142,14 @@ def measure(network: TrainedNetwork, *, n_draws: int = N_DRAWS, seed: int = 0) -
                         n_positives=n_positives,
                         way=way,
                         error=_error(objective, errors),
-                        shortfall=float(np.mean(errors > 0.1)) if errors.size else float("nan"),
-                        without=1 - errors.size / n_draws,
+                        shortfall=float(np.mean(errors > 0.1)),
+                        without=float(np.mean([not cut.meets_target for cut in cuts])),
                     )
                 )
     return found
 
 
 def _error(objective: Objective, errors: np.ndarray) -> float:
-    if not errors.size:
-        return float("nan")
     if isinstance(objective, CostObjective):
         return float(errors.mean())
     return float(np.sqrt((errors**2).mean()))
@@ -181,36 +180,46 @@ def _families(network: TrainedNetwork) -> dict[str, dict[float, ThresholdRule]]:
     }
 
 
+@dataclass(frozen=True)
+class _Cut:
+    """A threshold on log-odds, and whether it met the target on its sample."""
+
+    log_odds: float
+    meets_target: bool = True
+
+
 def _cut(
     way: str,
     sample: Part,
     objective: Objective,
     families: Mapping[str, Mapping[float, ThresholdRule]],
     scale: int,
-) -> float | None:
-    """Return the threshold on log-odds that a way chooses from a sample."""
+) -> _Cut:
     if way == "fixed gamma":
-        return families["class-dependent"][FIXED_GAMMA].threshold
+        return _Cut(families["class-dependent"][FIXED_GAMMA].threshold)
     amount = sample.column("amount_minor")
-    if way != "free":
-        chosen = tune_within_family(
+    if way == "free":
+        tuned = tune_threshold(
             sample.label,
             sample.log_odds,
             objective,
-            families[way],
             amount_minor=amount,
             minor_units_per_major=scale,
+            n_replicates=1,
         )
-        return None if chosen is None else chosen.log_odds
-    tuned = tune_threshold(
+        return _Cut(tuned.lowest_score, tuned.threshold is not None)
+    chosen = tune_within_family(
         sample.label,
         sample.log_odds,
         objective,
+        families[way],
         amount_minor=amount,
         minor_units_per_major=scale,
-        n_replicates=1,
     )
-    return tuned.threshold
+    if chosen is not None:
+        return _Cut(chosen.log_odds)
+    nearest = min if isinstance(objective, MinRecallObjective) else max
+    return _Cut(nearest(rule.threshold for rule in families[way].values()), meets_target=False)
 
 
 def table(rows: list[Held]) -> str:
@@ -224,8 +233,26 @@ def table(rows: list[Held]) -> str:
     )
 
 
+def summary(rows: list[Held]) -> str:
+    """Return the errors of the free choice and of class-dependent temperatures, side by side."""
+    header = ["data set", "objective", *(f"{n} positives" for n in POSITIVES)]
+    keys = list(dict.fromkeys((row.name, row.objective) for row in rows))
+    found = {(row.name, row.objective, row.n_positives, row.way): row.error for row in rows}
+    return markdown(
+        header,
+        [
+            [
+                *key,
+                *(
+                    f"{found[(*key, n, 'free')]:.0%} / {found[(*key, n, 'class-dependent')]:.0%}"
+                    for n in POSITIVES
+                ),
+            ]
+            for key in keys
+        ],
+    )
+
+
 def _cell(row: Held) -> str:
-    if np.isnan(row.error):
-        return "none"
     none = f", none {row.without:.0%}" if row.without else ""
     return f"{row.error:.0%}, {row.shortfall:.0%}{none}"

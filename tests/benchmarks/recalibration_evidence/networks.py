@@ -92,8 +92,7 @@ class TrainedNetwork:
 
 def trained_network(name: str, kind: str, *, data_root: Path, home: Path) -> TrainedNetwork:
     """Train a network on a data set, or find the one trained before."""
-    workspace = Workspace.open(Settings(home=home))
-    features = _features(name, data_root / FILES[name], workspace)
+    features = feature_folder(name, data_root, home)
     config = CONFIGS[kind]
     key = _key(sha256_file(features / TABLE_FILE), config.model_dump_json())
     run = RunFolder(home / "evidence" / f"{name}-{kind.replace(' ', '_')}-{key}")
@@ -133,8 +132,9 @@ def _fitted_on(scored: pl.DataFrame, training: dict[str, Any]) -> pl.DataFrame:
     raise ValueError("The training record fits neither the train part nor all but the test part.")
 
 
-def _features(name: str, file: Path, workspace: Workspace) -> Path:
+def feature_folder(name: str, data_root: Path, home: Path) -> Path:
     """Validate and featurize, unless the same file and contract were before."""
+    workspace, file = Workspace.open(Settings(home=home)), data_root / FILES[name]
     contract = read_contract(name)
     sha256 = fingerprint(str(file)).sha256
     # Code changes make another feature table; only the validated rows are taken from before.

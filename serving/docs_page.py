@@ -47,6 +47,8 @@ def docs_page(models: ServedModels, document: dict[str, Any]) -> str:
 def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
     heading = f"<h2><code>{method.upper()} {escape(path)}</code></h2>"
     summary = f"<p>{escape(operation['summary'])}.</p>"
+    if "description" in operation:
+        summary += f"<p>{escape(operation['description'])}</p>"
     command = f"curl -s $SERVICE{shlex.quote(path)}"
     if method == "get":
         return f"{heading}{summary}<pre>{escape(command)}</pre>"

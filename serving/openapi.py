@@ -11,15 +11,21 @@ from serving.scorer import Scorer
 from serving.served_models import ServedModels
 
 ERRORS = {
-    "400": "Not JSON, or a field named twice",
+    "400": "Not JSON, a field named twice, or a time further ahead than clocks may differ",
     "404": "No such path or model",
     "405": "Wrong method",
     "408": "The body came too slowly",
+    "409": "The id of another row",
     "413": f"More than 1 MiB, or more than {MAX_BATCH_ROWS} rows",
     "415": "Not application/json",
     "422": "A field is missing, unknown, of the wrong type or out of range",
     "500": "The service failed",
+    "503": "The store of earlier events does not answer; send the request again",
 }
+_OVER_TIME = (
+    "What the entities of a row did before counts, and each answered row counts for later ones, "
+    "once for an id. The example is answered with the past that it had in training."
+)
 _ROLE_TEXT = {
     "id": "Identifies the row; comes back in the answer.",
     "event_time": "When it happened.",
@@ -32,16 +38,18 @@ _JSON_TYPE = {"integer": "integer", "number": "number", "boolean": "boolean"}
 
 def openapi_document(models: ServedModels) -> dict[str, Any]:
     """Return the document (OpenAPI 3.1) with real requests and answers as examples."""
-    scorers = [model.scorer for model in models.by_name.values()]
     paths: dict[str, Any] = {}
     schemas = dict(_SHARED_SCHEMAS)
-    for scorer in scorers:
+    for model in models.by_name.values():
+        scorer = model.scorer
         schemas[f"{scorer.name}.Row"] = _row_schema(scorer)
         example = example_exchange(scorer)
         prefixes = ["/v1"] if scorer.name == models.default else []
         for prefix in (*prefixes, f"/v1/models/{scorer.name}"):
             paths[f"{prefix}/score"] = {"post": _score_operation(scorer, example, prefix)}
             paths[f"{prefix}/score/batch"] = {"post": _batch_operation(scorer, example, prefix)}
+            if model.waits_for_state:
+                paths[f"{prefix}/labels"] = {"post": _labels_operation(scorer, example, prefix)}
         paths[f"/v1/models/{scorer.name}"] = {"get": _read_operation(f"Versions of {scorer.name}")}
     if models.default is not None:
         paths["/v1/model"] = {"get": _read_operation("Versions of the default model")}
@@ -102,6 +110,7 @@ def _score_operation(scorer: Scorer, example: tuple[Any, Any], prefix: str) -> d
         f"{prefix}/score",
         body=_content(row, request),
         answer_content=_content({"$ref": "#/components/schemas/Answer"}, response),
+        description=_OVER_TIME if scorer.bundle.contract.velocity_features else None,
     )
 
 
@@ -124,6 +133,30 @@ def _batch_operation(scorer: Scorer, example: tuple[Any, Any], prefix: str) -> d
     )
 
 
+def _labels_operation(scorer: Scorer, example: tuple[Any, Any], prefix: str) -> dict[str, Any]:
+    _, response = example
+    reports = {
+        "type": "array",
+        "maxItems": MAX_BATCH_ROWS,
+        "items": {"$ref": "#/components/schemas/LabelReport"},
+    }
+    report = {
+        "id": response.id or response.decision_id,
+        "label": 1,
+        "reported_at": "2026-01-31T09:00:00Z",
+        "source": "chargeback",
+    }
+    return _operation(
+        f"Report what became of rows to {scorer.name}; labels feed its label rates",
+        f"{prefix}/labels",
+        body=_content(_object(labels=reports), {"labels": [report]}),
+        answer_content=_content(
+            {"$ref": "#/components/schemas/LabelCounts"},
+            {"accepted": 1, "duplicates": 0, "unknown": 0},
+        ),
+    )
+
+
 def _read_operation(summary: str) -> dict[str, Any]:
     return {
         "summary": summary,
@@ -135,10 +168,16 @@ def _read_operation(summary: str) -> dict[str, Any]:
 
 
 def _operation(
-    summary: str, path: str, *, body: dict[str, Any], answer_content: dict[str, Any]
+    summary: str,
+    path: str,
+    *,
+    body: dict[str, Any],
+    answer_content: dict[str, Any],
+    description: str | None = None,
 ) -> dict[str, Any]:
     return {
         "summary": summary,
+        **({"description": description} if description else {}),
         "operationId": path.strip("/").replace("/", "_"),
         "requestBody": {"required": True, "content": body},
         "responses": {"200": {"description": "OK", "content": answer_content}, **_errors(*ERRORS)},
@@ -166,6 +205,7 @@ def _object(**properties: dict[str, Any]) -> dict[str, Any]:
 _TEXT = {"type": "string"}
 _TEXTS = {"type": "array", "items": _TEXT}
 _NUMBER = {"type": "number"}
+_COUNT = {"type": "integer", "minimum": 0}
 _NUMBER_OR_NULL = {"type": ["number", "null"]}
 _TEXT_OR_NULL = {"type": ["string", "null"]}
 _SHARED_SCHEMAS: dict[str, Any] = {
@@ -180,6 +220,18 @@ _SHARED_SCHEMAS: dict[str, Any] = {
         model=_object(name=_TEXT, version=_TEXT, policy_version=_TEXT),
         degraded={"type": "boolean"},
     ),
+    "LabelReport": {
+        "type": "object",
+        "properties": {
+            "id": {"type": ["string", "integer"], "description": "Of the row."},
+            "label": {"type": "integer", "enum": [0, 1], "description": "1: the positive class."},
+            "reported_at": {**_TEXT_OR_NULL, "description": "When it became known; default: now."},
+            "source": {**_TEXT_OR_NULL, "description": "Who says so.", "maxLength": 64},
+        },
+        "required": ["id", "label"],
+        "additionalProperties": False,
+    },
+    "LabelCounts": _object(accepted=_COUNT, duplicates=_COUNT, unknown=_COUNT),
     "Error": _object(
         error=_object(code=_TEXT, message=_TEXT, field=_TEXT_OR_NULL, retry={"type": "boolean"})
     ),

@@ -20,6 +20,9 @@ from serving.verification import load_scorer
 
 logger = logging.getLogger(__name__)
 
+# Read and written once each for an answer, which must leave within BentoML's time-out of 2 s.
+_PATIENCE_SECONDS = 0.5
+
 
 class ServedModels:
     """An immutable set of verified models; to change it, make another and swap the two.
@@ -129,7 +132,10 @@ def _path_of(scorer: Scorer, home: Path, state_uri: str | None) -> OnlinePath | 
     contract = scorer.bundle.contract
     if not velocity_plan(contract):
         return None
-    link = StateLink(partial(open_state, contract, state_uri, folder=home / "state"))
+    folder = home / "state"
+    link = StateLink(
+        partial(open_state, contract, state_uri, folder=folder, patience=_PATIENCE_SECONDS)
+    )
     try:
         newest = link.ask(lambda state: state.describe().newest_event_time)
     except StateUnreachable:

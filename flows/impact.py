@@ -141,7 +141,7 @@ def preview_impact(
         rows = _with_decisions(rows, preview, old, old_segments, OLD)
     times = preview["event_time"].drop_nulls()
     days = None if times.is_empty() else period_days(times.to_numpy())
-    flipped = _flipped(rows) if old is not None else rows.clear()
+    flipped = None if old is None else _flipped(rows)
     return Impact(
         rows=rows,
         since=None if times.is_empty() else str(times.min()),
@@ -150,8 +150,8 @@ def preview_impact(
         unlabelled=rows[LABEL].null_count(),
         total=_comparison(rows, days, None, None),
         segments=tuple(_by_segment(rows, days, shown_columns)),
-        flips=tuple(_kinds_of_flips(flipped)),
-        top_flips=tuple(_top_flips(flipped)),
+        flips=() if flipped is None else tuple(_kinds_of_flips(flipped)),
+        top_flips=() if flipped is None else tuple(_top_flips(flipped)),
     )
 
 

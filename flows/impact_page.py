@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from balancing.calibration.thresholds import REVIEW
-from flows.impact import NEW, OLD, Figures, Impact
+from flows.impact import NEW, OLD, Comparison, Figures, Impact
 from flows.pages import render_page
 
 _WIDTH, _HEIGHT, _MARGIN = 900, 240, 44
@@ -45,6 +45,7 @@ def render_impact(impact: Impact, *, currency: str | None, **values: Any) -> str
         impact=impact,
         currency=currency,
         lines=comparison_lines(impact.total.old, impact.total.new, currency),
+        segments=[segment_line(segment, currency) for segment in impact.segments],
         chart=_chart(impact),
         **values,
     )
@@ -69,6 +70,29 @@ def comparison_lines(old: Figures | None, new: Figures, currency: str | None) ->
         for field, name, kind, words in wanted
         if getattr(new, field) is not None
     ]
+
+
+def segment_line(segment: Comparison, currency: str | None) -> dict[str, str]:
+    """Return the figures of one segment as they read for a person, old policy first."""
+    wanted = [("alerts_per_day", "one"), ("precision", "share"), ("recall", "share")]
+    if segment.new.alerts_per_day is None:
+        wanted[0] = ("alerts", "count")
+    if currency is not None:
+        wanted.append(("missed_amount", "money"))
+    return {
+        "column": segment.column or "",
+        "value": "(missing)" if segment.value is None else segment.value,
+        "rows": _written(segment.rows, "count"),
+        "positives": _written(segment.positives, "count"),
+    } | {field: _before_and_after(segment, field, kind) for field, kind in wanted}
+
+
+def _before_and_after(segment: Comparison, field: str, kind: str) -> str:
+    now = _written(getattr(segment.new, field), kind)
+    if segment.old is None:
+        return now
+    before = _written(getattr(segment.old, field), kind)
+    return now if before == now else f"{before} → {now}"
 
 
 def _line(name: str, old: float | None, new: float | None, kind: str, words: str) -> Line:

@@ -88,7 +88,7 @@ def make_policy(store: ModelStore, bundle: ModelBundle, version: str, asked: Rec
         WhitecrowError: If the rows, the objectives or the post-processing do not allow one.
     """
     name, contract = bundle.manifest.name, bundle.contract
-    wanted = read_policy_file(asked.policy_file, contract.policy)
+    wanted = read_policy_file(asked.policy_file, contract)
     counts = training_segments(store, name, version)
     given = calibration_rows(
         store,

@@ -16,7 +16,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from balancing.calibration.fitting.post_processing import Kind
-from features.contract_blocks import PolicySettings
+from features.contract import Contract
 from infra.errors import InputError
 from infra.objectives import Objective
 
@@ -96,22 +96,31 @@ class PolicyFile(_Block):
         return self.model_dump(mode="json", include={"review", "decline", "segments"})
 
 
-def read_policy_file(path: Path | None, contract: PolicySettings) -> PolicyFile:
+def read_policy_file(path: Path | None, contract: Contract) -> PolicyFile:
     """Return what a file asks for, the contract's settings where it says nothing.
 
     A file may hold its keys under ``[policy]``, as a contract does.
 
     Raises:
-        PolicyFileError: If the file cannot be read, or has an unknown key or a bad value.
+        PolicyFileError: If the file cannot be read, or has an unknown key or a bad value, or
+            segments by what is neither a categorical nor a derived column.
     """
     given = _read_toml(path) if path else {}
     if set(given) == {"policy"} and isinstance(given["policy"], dict):
         given = given["policy"]
-    settled = contract.model_dump(mode="json", include={"review", "decline", "segments"})
+    settled = contract.policy.model_dump(mode="json", include={"review", "decline", "segments"})
     try:
-        return PolicyFile.model_validate(settled | given)
+        wanted = PolicyFile.model_validate(settled | given)
     except ValidationError as error:
         raise PolicyFileError(f"{path}: {_first_problem(error)}.") from None
+    allowed = (*contract.categorical_features, *contract.derived)
+    for column in wanted.segments:
+        if column not in allowed:
+            raise PolicyFileError(
+                f"{path or contract.name}: segments: {column!r} is neither a categorical nor a "
+                f"derived column of {contract.name!r} (there are: {', '.join(allowed) or 'none'})."
+            )
+    return wanted
 
 
 def _first_problem(error: ValidationError) -> str:

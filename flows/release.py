@@ -18,6 +18,7 @@ from features.benign import benign_reference
 from features.splits import TRAIN
 from flows.featurization import read_features
 from flows.parity_rows import golden_rows, parity_rows, velocity_parity
+from flows.policy_mirror import NEWEST_POLICY_TAG, policy_tag
 from flows.promotion import PROMOTED, make_live, registry_mirror
 from flows.recalibration import read_policy
 from flows.request import TrainRequest
@@ -141,9 +142,8 @@ def release(
         raise
     policy_version = store.add_policy(name, policy, key=key)
     _announce(request, settings, store, ResolvedModel(name, version, policy_version), bundle)
-    tracking.tag_version(
-        name, version, {STATE_TAG: _REGISTERED, "whitecrow.policy_version": policy_version}
-    )
+    tags = {NEWEST_POLICY_TAG: policy_version, policy_tag(policy_version): run_id}
+    tracking.tag_version(name, version, {STATE_TAG: _REGISTERED, **tags})
     tracking.set_alias(name, CHALLENGER, version)
     is_first = store.live.get(name) is None
     if is_first:

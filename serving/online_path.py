@@ -12,8 +12,9 @@ import msgspec
 import numpy as np
 
 from features.contract import Contract
+from features.durations import microseconds
 from features.online.evaluator import VelocityEvaluator
-from features.online.events import Event, EventReader, LabelReport, duration_us
+from features.online.events import Event, EventReader, LabelReport
 from features.online.overlay import BatchOverlay
 from features.online.past import Past, entity_layouts
 from features.online.state import (
@@ -83,7 +84,7 @@ class OnlinePath:
         self._evaluator = VelocityEvaluator(plan)
         self._events = EventReader(contract)
         self._layouts = entity_layouts(plan)
-        self._guard = SkewGuard(duration_us(contract.policy.max_clock_skew), clock)
+        self._guard = SkewGuard(microseconds(contract.policy.max_clock_skew), clock)
         self._refuses = contract.policy.on_stall == "refuse"
         self._counts_declined = contract.policy.count_declined
 

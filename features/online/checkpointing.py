@@ -5,7 +5,9 @@ to fill it, and that row waits. Here a thread with a connection of its own does 
 """
 
 import logging
+import os
 import sqlite3
+import sys
 import threading
 from pathlib import Path
 
@@ -13,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 # About 256 MiB: reads look through the log before they look into the file.
 _LONGEST_LOG_PAGES = 65_536
+_NICENESS = 15
 
 
 class Checkpointer:
@@ -39,6 +42,7 @@ class Checkpointer:
             self._thread.join()
 
     def _run(self) -> None:
+        _yield_to_requests()
         connection = sqlite3.connect(self._path, isolation_level=None, timeout=1.0)
         try:
             while self._wanted.wait() and not self._is_closing:
@@ -59,3 +63,9 @@ class Checkpointer:
             logger.warning(
                 "checkpoint failed", extra={"path": str(self._path), "error": str(error)}
             )
+
+
+def _yield_to_requests() -> None:
+    """Let the other threads of this process go first where they share a core."""
+    if sys.platform == "linux":  # elsewhere priorities belong to whole processes
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -18,9 +18,10 @@ from features.aggregates import (
     LabelRateFeature,
     VelocityFeature,
 )
+from features.durations import microseconds
 from features.money import minor_units_per_major
 from features.online.amount_sums import amount_feature
-from features.online.events import Event, duration_us
+from features.online.events import Event
 from features.online.measures import (
     AmountMeasure,
     CountMeasure,
@@ -76,12 +77,12 @@ class _EntityEvaluator:
         placed = tuple((n, each) for n, each in enumerate(plan.features) if each.entity == entity)
         velocity = tuple((n, e) for n, e in placed if isinstance(e, VelocityFeature))
         labels = tuple((n, e) for n, e in placed if isinstance(e, LabelRateFeature))
-        lengths = {duration_us(each.window) for _, each in velocity}
-        lengths |= {duration_us(each.longer) for _, each in velocity if each.longer is not None}
+        lengths = {microseconds(each.window) for _, each in velocity}
+        lengths |= {microseconds(each.longer) for _, each in velocity if each.longer is not None}
         self._lengths = tuple(sorted(lengths))
         self._measures = tuple(_measures(plan, at, velocity, self._lengths))
-        self._label_lengths = tuple(sorted({duration_us(each.window) for _, each in labels}))
-        self._delay = duration_us(plan.label.delay)
+        self._label_lengths = tuple(sorted({microseconds(each.window) for _, each in labels}))
+        self._delay = microseconds(plan.label.delay)
         self._label_measure = _label_measure(plan, labels, self._label_lengths)
 
     def fill(self, out: list[float], event: Event, past: EntityPast) -> None:
@@ -115,7 +116,7 @@ def _measures(
         (n, window[w], window[longer], w, longer)
         for n, each in velocity
         if each.aggregate == COUNT_RATIO and each.longer is not None
-        for w, longer in [(duration_us(each.window), duration_us(each.longer))]
+        for w, longer in [(microseconds(each.window), microseconds(each.longer))]
     )
     if counts or ratios:
         yield CountMeasure(counts, ratios)
@@ -130,7 +131,9 @@ def _plain(
     velocity: _Placed, aggregate: str, window: dict[int, int]
 ) -> tuple[tuple[int, int], ...]:
     return tuple(
-        (n, window[duration_us(each.window)]) for n, each in velocity if each.aggregate == aggregate
+        (n, window[microseconds(each.window)])
+        for n, each in velocity
+        if each.aggregate == aggregate
     )
 
 
@@ -142,8 +145,8 @@ def _amount_measure(plan: VelocityPlan, amounts: _Placed, window: dict[int, int]
             n,
             amount_feature(
                 each.aggregate,
-                window[duration_us(each.window)],
-                window[duration_us(each.longer or each.window)],
+                window[microseconds(each.window)],
+                window[microseconds(each.longer or each.window)],
                 per_major,
             ),
         )
@@ -178,7 +181,7 @@ def _label_measure(
         return None
     of_kind = {
         kind: tuple(
-            (n, lengths.index(duration_us(each.window))) for n, each in labels if each.kind == kind
+            (n, lengths.index(microseconds(each.window))) for n, each in labels if each.kind == kind
         )
         for kind in ("rate", "count")
     }

@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from features.contract import Contract
+from features.durations import microseconds
 from features.money import minor_units_per_major
 from features.velocity import velocity_plan
 
@@ -123,18 +124,12 @@ def microseconds_of(moment: datetime) -> int:
         >>> microseconds_of(datetime(1970, 1, 2, tzinfo=UTC))
         86400000000
     """
-    return duration_us(moment - _EPOCH)
+    return microseconds(moment - _EPOCH)
 
 
 def moment_of(event_time: int) -> datetime:
     """Return microseconds since 1970-01-01 UTC as a moment."""
     return _EPOCH + timedelta(microseconds=event_time)
-
-
-def duration_us(duration: timedelta) -> int:
-    """Return a duration as whole microseconds."""
-    seconds = duration.days * 86_400 + duration.seconds
-    return seconds * MICROSECONDS_PER_SECOND + duration.microseconds
 
 
 def minor_units(amount: float, per_major: int) -> int | None:

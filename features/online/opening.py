@@ -4,7 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from features.contract import Contract
-from features.online.events import duration_us
+from features.durations import microseconds
 from features.online.state import LATENESS, Clock, OnlineState, SkewGuard, system_clock
 from features.velocity import velocity_plan
 from infra.errors import InputError
@@ -40,7 +40,7 @@ def open_state(
         StateLocationError: If the URI names no kind of store.
     """
     plan = velocity_plan(contract)
-    guard = SkewGuard(duration_us(contract.policy.max_clock_skew), clock)
+    guard = SkewGuard(microseconds(contract.policy.max_clock_skew), clock)
     if uri is not None and uri.startswith(("redis://", "rediss://", "unix://")):
         # Imported here: needs the extra ``redis``.
         from features.online.redis import RedisState

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from features.aggregates import LabelRateFeature
-from features.online.events import Event, LabelReport, duration_us
+from features.durations import microseconds
+from features.online.events import Event, LabelReport
 from features.velocity import MAX_AMOUNT_MINOR, VelocityPlan
 
 MISSING = -(2**63)
@@ -120,7 +121,7 @@ def _layout(plan: VelocityPlan, at: int) -> EntityLayout:
     return EntityLayout(
         entity=entity,
         key_of=_key_of(plan, at),
-        horizon=duration_us(plan.horizon(entity)),
+        horizon=microseconds(plan.horizon(entity)),
         amounts=any(each.needs_amount for each in features),
         values=tuple(n for n, name in enumerate(plan.value_columns) if name in columns),
         labels=any(

@@ -13,8 +13,9 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, Self
 
+from features.durations import microseconds
 from features.online import redis_scripts as scripts
-from features.online.events import MICROSECONDS_PER_SECOND, Event, LabelReport, duration_us
+from features.online.events import MICROSECONDS_PER_SECOND, Event, LabelReport
 from features.online.past import Past, entity_layouts, report_code
 from features.online.redis_calls import Call, ScriptRunner
 from features.online.redis_keys import StateKeys, as_bytes
@@ -65,7 +66,7 @@ class RedisState:
         self._keys = StateKeys.of(contract, plan.state_key)
         layouts = entity_layouts(plan)
         self._members = tuple(MemberLayout(layout) for layout in layouts)
-        late = duration_us(lateness)
+        late = microseconds(lateness)
         self._retentions = [layout.horizon + late for layout in layouts]
         self._retention = max(self._retentions, default=late)
         self._seconds_to_live = -(-self._retention // MICROSECONDS_PER_SECOND)

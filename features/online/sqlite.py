@@ -12,9 +12,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
+from features.durations import microseconds
 from features.online.checkpointing import Checkpointer
 from features.online.entity_rows import EntityRows, hottest
-from features.online.events import Event, LabelReport, duration_us
+from features.online.events import Event, LabelReport
 from features.online.expiry import ExpiryWalk
 from features.online.past import Past, entity_layouts
 from features.online.past_reader import PastReader
@@ -27,6 +28,7 @@ from features.online.state import (
     LabelCounts,
     SkewGuard,
     StateDescription,
+    StateUnreachable,
 )
 from features.velocity import VelocityPlan
 
@@ -36,6 +38,7 @@ _EVENTS_PER_STEP = 16
 # The clock is recorded when it has moved on this far: what a kill takes away only delays expiry.
 _CLOCK_STEP = 60_000_000
 _EVENTS_PER_CHECKPOINT = 2_048
+_LOADED_PER_CHECKPOINT = 32_768
 _EVICTED_AT_ONCE = 500
 _BEGINNING = -(2**62)
 
@@ -56,7 +59,7 @@ class SqliteState:
         self._path = path
         self._guard = guard
         self._layouts = entity_layouts(plan)
-        late = duration_us(lateness)
+        late = microseconds(lateness)
         self._retentions = [layout.horizon + late for layout in self._layouts]
         self._retention = max(self._retentions, default=late)
         self._reader = PastReader(connection, self._layouts)
@@ -66,7 +69,7 @@ class SqliteState:
         self._walk = ExpiryWalk(
             read_about(connection, "walked_ids", ""), read_about(connection, "walked_entities", 0)
         )
-        self._n_applied = self._n_begun = 0
+        self._n_applied = self._n_begun = self._n_logged = 0
 
     @classmethod
     def open(
@@ -115,13 +118,18 @@ class SqliteState:
         """Store events, each once (:meth:`OnlineState.apply`)."""
         self._guard.check_events(events)
         with self._recording(len(events)) as recording:
-            return recording.apply(events)
+            applied = recording.apply(events)
+        self._ask_for_checkpoint()
+        return applied
 
     def report_labels(self, reports: Sequence[LabelReport]) -> LabelCounts:
         """Record what became known (:meth:`OnlineState.report_labels`)."""
         self._guard.check_reports(reports)
         with self._recording() as recording:
-            return recording.report(reports)
+            counts = recording.report(reports)
+        self._n_logged += len(reports)
+        self._ask_for_checkpoint()
+        return counts
 
     def load(
         self, events: Sequence[Event], reports: Sequence[LabelReport], progress: str
@@ -133,7 +141,9 @@ class SqliteState:
             applied = recording.apply(events)
             recording.report(reports)
             write_about(self._connection, progress=progress)
-            return applied
+        if self._n_logged > _LOADED_PER_CHECKPOINT:
+            self._checkpoint("RESTART")
+        return applied
 
     def progress(self) -> str | None:
         """Return what the last :meth:`load` recorded."""
@@ -185,8 +195,8 @@ class SqliteState:
             try:
                 if self._newest > read_about(self._connection, "newest", _BEGINNING):
                     self._save_clock(self._newest)
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            except sqlite3.Error:
+                self._checkpoint("TRUNCATE")
+            except (sqlite3.Error, StateUnreachable):
                 # Another process is at work on it: what it needs is in the log.
                 pass
             finally:
@@ -232,8 +242,7 @@ class SqliteState:
             cutoff = rows.newest - self._retention
             n_new, self._n_begun = self._n_begun, 0
             self._walk.step(self._connection, rows, cutoff, n_due * _EVENTS_PER_STEP, n_new=n_new)
-        if self._n_applied // _EVENTS_PER_CHECKPOINT != before // _EVENTS_PER_CHECKPOINT:
-            self._checkpointer.request()
+        self._n_logged += n_events
 
     def _save_clock(self, newest: int) -> None:
         """Record the clock and how far expiry has come, for the next start."""
@@ -244,6 +253,17 @@ class SqliteState:
             walked_entities=self._walk.last_entity,
         )
         self._saved = newest
+
+    def _ask_for_checkpoint(self) -> None:
+        if self._n_logged > _EVENTS_PER_CHECKPOINT:
+            self._n_logged = 0
+            self._checkpointer.request()
+
+    def _checkpoint(self, kind: str) -> None:
+        """Fold the log into the file here and now: nobody waits for a load."""
+        with self._reading():
+            self._connection.execute(f"PRAGMA wal_checkpoint({kind})").fetchone()
+            self._n_logged = 0
 
     def _roll_back(self) -> None:
         # SQLite may have rolled back by itself, for example on a full disk.

@@ -21,7 +21,7 @@ import numpy as np
 
 from features.contract import Contract, parse_contract
 from features.online.evaluator import VelocityEvaluator
-from features.online.events import Event, LabelReport
+from features.online.events import Event
 from features.online.opening import open_state, state_file
 from features.online.state import OnlineState
 from features.velocity import velocity_plan
@@ -144,7 +144,10 @@ def _report_speed(contract: Contract, state: OnlineState, n_cards: int, n_rows: 
         for at in range(n_rows + N_WARM_UP)
     ]  # fmt: skip
     laps = np.empty((len(rows), 4))
+    busy = 0.0
     for at, event in enumerate(rows):
+        if at == N_WARM_UP:
+            busy = time.process_time()
         laps[at, 0] = time.perf_counter()
         past = state.past([event])
         laps[at, 1] = time.perf_counter()
@@ -152,14 +155,17 @@ def _report_speed(contract: Contract, state: OnlineState, n_cards: int, n_rows: 
         laps[at, 2] = time.perf_counter()
         state.apply([event])
         laps[at, 3] = time.perf_counter()
+    busy = time.process_time() - busy
     laps = laps[N_WARM_UP:]
     took = laps[:, 3] - laps[:, 0]
     stages = np.median(np.diff(laps, axis=1), axis=0) * 1e6
     print(
+        f"{n_rows / busy:,.0f} rows a second of processor time, checkpoints included\n"
         f"{n_rows / (laps[-1, 3] - laps[0, 0]):,.0f} rows/s; "
         f"p50 {np.quantile(took, 0.5) * 1e3:.3f} ms, p99 {np.quantile(took, 0.99) * 1e3:.3f} ms, "
         f"p99.9 {np.quantile(took, 0.999) * 1e3:.3f} ms, largest {took.max() * 1e3:.1f} ms; "
-        f"medians: past {stages[0]:.0f}, evaluate {stages[1]:.0f}, apply {stages[2]:.0f} us"
+        f"medians: past {stages[0]:.0f}, evaluate {stages[1]:.0f}, apply {stages[2]:.0f} us; "
+        f"load average {os.getloadavg()[0]:.1f}"
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from features.contract import Contract
 from features.feature_set import FeatureArrays, FeatureSet
+from serving.velocity_words import velocity_columns, velocity_words
 
 MOST_REASONS = 4
 
@@ -61,7 +62,7 @@ class ReasonFinder:
         ]
         names = [name for _, name, _ in (*self._numeric, *self._categorical)]
         default = _DEFAULT_TEXT[contract.domain]
-        texts = contract.reasons.text
+        texts = velocity_words(contract) | contract.reasons.text
         self._names = tuple((name, texts.get(name, default.format(column=name))) for name in names)
 
     def find(
@@ -111,14 +112,15 @@ class ReasonFinder:
 
 
 def _denied_features(contract: Contract) -> set[str]:
-    """Return the denied columns and the derived ones that are computed from them."""
+    """Return the denied columns, and the features that are computed from them."""
     denied = set(contract.reasons.deny)
     for name, expression in contract.derived.items():
         # A name is as telling as its source; words of the expression are enough to be careful.
         words = set(re.findall(r"\w+", expression))
         if any(column in words or f'"{column}"' in expression for column in denied):
             denied.add(name)
-    return denied
+    of_columns = velocity_columns(contract)
+    return denied | {name for name, columns in of_columns.items() if columns & denied}
 
 
 def _number(value: float | str | None) -> float:

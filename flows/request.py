@@ -1,6 +1,6 @@
 """What a person asks for when a model is to be trained; also the parameters of the flow."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,28 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from balancing.strategies.strategy import Device
 from features.contract import Contract, read_contract
+from flows.moments import RequestError, aware, parse_moment
 from flows.run_config import RunConfig, read_run_config
-from infra.errors import InputError
-
-
-class RequestError(InputError):
-    """Raised when a value on the command line cannot be used."""
-
-
-def parse_moment(text: str | None) -> datetime | None:
-    """Return a moment written in ISO 8601, read as UTC where it has no offset.
-
-    Raises:
-        RequestError: If it is not such a moment.
-    """
-    try:
-        return None if text is None else _aware(datetime.fromisoformat(text))
-    except ValueError:
-        raise RequestError(f"--as-of: write a moment like 2018-09-06. Got {text!r}.") from None
-
-
-def _aware(moment: datetime | None) -> datetime | None:
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 class TrainRequest(BaseModel):
@@ -55,7 +35,7 @@ class TrainRequest(BaseModel):
     name: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
     config: RunConfig = Field(default_factory=RunConfig)
     device: Device = "auto"
-    as_of: Annotated[datetime | None, AfterValidator(_aware)] = None
+    as_of: Annotated[datetime | None, AfterValidator(aware)] = None
     actor: str
     reason: str = "trained on request"
 

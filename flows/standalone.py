@@ -6,7 +6,7 @@ from pathlib import Path
 from features.contract import read_contract
 from features.ingestion.tables import fingerprint
 from flows.featurization import TABLE_FILE, featurize, read_counts
-from flows.request import parse_moment
+from flows.moments import parse_moment
 from flows.run_folder import RunFolder
 from flows.validation import DATA, validate_sources
 from flows.workspace import Workspace

@@ -95,9 +95,9 @@ def recalibrate(
     as_json: AsJson = False,
 ) -> None:
     """Make a new policy for a released model, with a preview of what it would change."""
+    from flows.moments import parse_moment
     from flows.new_policy import Recalibration
     from flows.policy_release import recalibrate_version
-    from flows.request import parse_moment
 
     settings = Settings()
     announced = recalibrate_version(

@@ -114,6 +114,11 @@ class RunFolder:
         return self.root / "impact.html"
 
     @property
+    def backfill(self) -> Path:
+        """What became of a backfill, and its proof."""
+        return self.root / "backfill.json"
+
+    @property
     def report(self) -> Path:
         """The page that tells a person how the model does."""
         return self.root / "report.html"

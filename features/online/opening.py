@@ -9,6 +9,8 @@ from features.online.state import LATENESS, Clock, OnlineState, SkewGuard, syste
 from features.velocity import velocity_plan
 from infra.errors import InputError
 
+_SERVERS = ("redis://", "rediss://", "unix://")
+
 
 class StateLocationError(InputError):
     """Raised for a state URI that names no kind of store."""
@@ -41,7 +43,7 @@ def open_state(
     """
     plan = velocity_plan(contract)
     guard = SkewGuard(microseconds(contract.policy.max_clock_skew), clock)
-    if uri is not None and uri.startswith(("redis://", "rediss://", "unix://")):
+    if uri is not None and is_server(uri):
         # Imported here: needs the extra ``redis``.
         from features.online.redis import RedisState
         from features.online.redis_server import TIMEOUT_S
@@ -61,6 +63,11 @@ def open_state(
     return SqliteState.open(
         path, contract.name, plan, guard=guard, lateness=lateness, busy_timeout=busy_timeout
     )
+
+
+def is_server(uri: str) -> bool:
+    """Return whether a URI names a server and not a file of this machine."""
+    return uri.startswith(_SERVERS)
 
 
 def state_file(folder: Path, contract: Contract) -> Path:

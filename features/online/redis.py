@@ -110,6 +110,11 @@ class RedisState:
             client.close()
             raise
 
+    @property
+    def location(self) -> str:
+        """The server, without user and password."""
+        return self._location
+
     def past(self, events: Sequence[Event]) -> list[Past]:
         """Return the past of each event (:meth:`OnlineState.past`)."""
         names = [[each.layout.key_of(event) for each in self._members] for event in events]
@@ -178,6 +183,11 @@ class RedisState:
         with self._reachable():
             found = self._client.get(self._keys.progress)
         return None if found is None else found.decode()
+
+    def newest(self) -> int | None:
+        """Return the newest event time applied (:meth:`OnlineState.newest`)."""
+        with self._reachable():
+            return self._upkeep.newest()
 
     def evict(self) -> int:
         """Drop all that no feature can look back to any more (:meth:`OnlineState.evict`)."""

@@ -103,6 +103,11 @@ class OnlineState(Protocol):
     Implementations may be used from several threads.
     """
 
+    @property
+    def location(self) -> str:
+        """File or server, without credentials."""
+        ...
+
     def past(self, events: Sequence[Event]) -> list[Past]:
         """Return the past of each event, in one round trip.
 
@@ -147,6 +152,13 @@ class OnlineState(Protocol):
 
     def progress(self) -> str | None:
         """Return what the last :meth:`load` recorded; None where there was none."""
+        ...
+
+    def newest(self) -> int | None:
+        """Return the newest event time applied, in microseconds; None while empty.
+
+        It may lag behind another process by a few events.
+        """
         ...
 
     def evict(self) -> int:

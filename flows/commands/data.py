@@ -1,4 +1,4 @@
-"""Commands around data: simulate, contracts, validate, featurize."""
+"""Commands around data: simulate, contracts, validate, featurize, backfill."""
 
 import shutil
 from pathlib import Path
@@ -30,6 +30,7 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(contracts, name="contract")
     app.command()(validate)
     app.command()(featurize)
+    app.command()(backfill)
 
 
 def simulate_transactions(
@@ -190,3 +191,39 @@ def featurize(
         print_json({"out": out, **counts})
         return
     console.print(f"{out}: " + ", ".join(f"{key} {value:,}" for key, value in counts.items()))
+
+
+def backfill(
+    data: Data,
+    contract: Contract,
+    as_of: AsOf = None,
+    state: Annotated[
+        str | None,
+        typer.Option(help="A redis:// URI or a file; default: WHITECROW_STATE_URI, or a file."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build the online state of features over time from history, and prove it by a sample.
+
+    Killed, the same command goes on where it stopped. A service may be at work meanwhile.
+    """
+    from flows.backfill import backfill_table, summary, verdict
+    from flows.moments import parse_moment
+    from flows.row_progress import row_progress
+
+    with row_progress("backfill") as on_progress:
+        outcome = backfill_table(
+            Settings(),
+            data,
+            contract,
+            as_of=parse_moment(as_of),
+            state_uri=state,
+            on_progress=on_progress,
+        )
+    if as_json:
+        print_json(outcome.to_json())
+    else:
+        console.print(summary(outcome))
+        console.print(verdict(outcome.proof))
+    if not outcome.proof.holds:
+        raise typer.Exit(1)

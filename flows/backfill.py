@@ -1,0 +1,213 @@
+"""Backfill: the online state of a contract's features over time, built from a table."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from features.contract import Contract, read_contract
+from features.ingestion.tables import DataFingerprint, fingerprint, read_table, scan_table
+from features.online.backfill import BackfillProgress, OnProgress, backfill
+from features.online.history import History, HistoryCounts, history_columns
+from features.online.opening import is_server, open_state
+from features.online.proof import Proof, prove
+from features.velocity import velocity_plan
+from flows.run_folder import RunFolder, write_json
+from flows.workspace import Workspace
+from infra.errors import InputError
+from infra.settings import Settings
+from infra.storage import sha256_json
+
+# A file has one writer at a time: a service that applies rows meanwhile gets its turn.
+_PAUSE_OF_FILES = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillOutcome:
+    """A state that was built, and how it compares with its table.
+
+    Attributes:
+        contract: Name of the contract.
+        state_key: The feature set that the state is for.
+        location: File or server, without credentials.
+        source: The table.
+        as_of: The moment that the state was built for.
+        newest_event_time: Of the history.
+        rows: What became of the table's rows.
+        loaded: What became of the history's.
+        resumed_at: Rows that an earlier run of the same backfill had loaded.
+        seconds: How long loading took.
+        proof: How sampled entities compare with the table.
+        record: File that holds all this.
+    """
+
+    contract: str
+    state_key: str
+    location: str
+    source: DataFingerprint
+    as_of: datetime
+    newest_event_time: datetime
+    rows: HistoryCounts
+    loaded: BackfillProgress
+    resumed_at: int
+    seconds: float
+    proof: Proof
+    record: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the outcome as one JSON object."""
+        loaded = self.loaded
+        return {
+            "contract": self.contract,
+            "state": self.location,
+            "state_key": self.state_key,
+            "source": {"name": self.source.name, "sha256": self.source.sha256},
+            "as_of": self.as_of.isoformat(),
+            "newest_event_time": self.newest_event_time.isoformat(),
+            "rows": self.rows.to_json(),
+            "applied": loaded.applied,
+            "duplicates": loaded.duplicates,
+            "conflicts": loaded.conflicts,
+            "too_late": loaded.too_late,
+            "labels": loaded.labels,
+            "resumed_at": self.resumed_at,
+            "seconds": round(self.seconds, 3),
+            "proof": self.proof.to_json(),
+            "record": str(self.record),
+        }
+
+
+def backfill_table(
+    settings: Settings,
+    source: str,
+    contract_reference: str,
+    *,
+    as_of: datetime | None = None,
+    state_uri: str | None = None,
+    on_progress: OnProgress | None = None,
+) -> BackfillOutcome:
+    """Build the online state from a table, and compare sampled entities with it.
+
+    Args:
+        settings: Where states are, unless ``state_uri`` says so.
+        source: Path or URI of the table.
+        contract_reference: Path of a contract, or the name of a shipped one.
+        as_of: Build the state as it was at a moment; default: the newest event time.
+        state_uri: A ``redis://`` URI or a file.
+        on_progress: Is told how many rows are done.
+
+    Raises:
+        InputError: If the contract has no features over time, the moment lies in the future, or
+            the table does not fit.
+        BackfillRefused: If the state has moved on too far.
+        StateUnreachable: If it does not answer; the same command goes on where it stopped.
+    """
+    contract = read_contract(contract_reference)
+    _check_request(contract, as_of)
+    workspace = Workspace.open(settings)
+    location = state_uri or settings.state_uri
+    # Opened before the table is read: nobody waits to hear that a server is down.
+    state = open_state(contract, location, folder=settings.state_folder)
+    try:
+        table = _read(source, contract)
+        printed = fingerprint(source, frame=table)
+        history = History.of(table, contract, name=printed.sha256[:12], as_of=as_of)
+        identity = _identity(printed, contract, as_of)
+        resumed_at = BackfillProgress.of(state, identity, history.frame.height).n_done
+        begun = time.monotonic()
+        loaded = backfill(
+            state,
+            history,
+            source=identity,
+            on_progress=on_progress,
+            pause=0.0 if location is not None and is_server(location) else _PAUSE_OF_FILES,
+        )
+        seconds = time.monotonic() - begun
+        proof = prove(state, history)
+        name = state.location
+    finally:
+        state.close()
+    run = RunFolder(workspace.new_run(f"backfill-{contract.name}"))
+    outcome = BackfillOutcome(
+        contract=contract.name,
+        state_key=velocity_plan(contract).state_key,
+        location=name,
+        source=printed,
+        as_of=history.as_of,
+        newest_event_time=history.newest,
+        rows=history.counts,
+        loaded=loaded,
+        resumed_at=resumed_at,
+        seconds=seconds,
+        proof=proof,
+        record=run.backfill,
+    )
+    write_json(run.backfill, outcome.to_json())
+    return outcome
+
+
+def _check_request(contract: Contract, as_of: datetime | None) -> None:
+    if not velocity_plan(contract):
+        raise InputError(
+            f"Contract {contract.name!r} declares no features over time: there is no online state "
+            "to build. Add [[velocity]] or [[label_rate]] blocks."
+        )
+    if as_of is not None and as_of > datetime.now(UTC):
+        raise InputError(f"--as-of must not lie in the future. Got {as_of:%Y-%m-%d %H:%M} UTC.")
+
+
+def _read(source: str, contract: Contract) -> pl.DataFrame:
+    names = scan_table(source).collect_schema().names()
+    return read_table(source, columns=history_columns(names, contract))
+
+
+def _identity(table: DataFingerprint, contract: Contract, as_of: datetime | None) -> str:
+    """Return what tells this backfill from others: the same goes on where it stopped."""
+    labels = contract.label.source
+    return sha256_json(
+        {
+            "table": table.sha256,
+            "labels": None if labels is None else fingerprint(labels).sha256,
+            "as_of": None if as_of is None else as_of.isoformat(),
+        }
+    )
+
+
+def summary(outcome: BackfillOutcome) -> str:
+    """Return in one line what was loaded."""
+    rows, loaded = outcome.rows, outcome.loaded
+    parts = [f"{loaded.applied:,} events", f"{loaded.labels:,} labels"]
+    for count, what in (
+        (loaded.duplicates, "were there before"),
+        (loaded.conflicts, "have an id that the state knows with other content"),
+        (loaded.too_late, "came too late"),
+        (rows.repeated, "repeat an id"),
+        (rows.without_event_time, "without event time"),
+        (rows.later, "after the moment"),
+        (rows.too_old, "older than any feature looks"),
+    ):
+        if count:
+            parts.append(f"{count:,} {what}")
+    resumed = f", resumed at row {outcome.resumed_at:,}" if outcome.resumed_at else ""
+    return (
+        f"{outcome.location} as of {outcome.as_of:%Y-%m-%d %H:%M} UTC: {', '.join(parts)} "
+        f"in {outcome.seconds:.1f} s{resumed}"
+    )
+
+
+def verdict(proof: Proof) -> str:
+    """Return in one line what the proof says."""
+    if not proof.n_values:
+        return "Not proven: the state has moved on, no feature can be compared with the table."
+    compared = f"{proof.n_values:,} values of {proof.n_rows:,} rows, {proof.n_features} features"
+    if proof.holds:
+        return f"Proven: {compared}, all equal to the table's."
+    return (
+        f"Not proven: {proof.n_different:,} of {compared} differ from the table's, by up to "
+        f"{proof.largest_difference:.2g}, the first in {proof.first_different_feature}. "
+        "The state holds other events than the table: build it anew with --state, or add the "
+        "missing rows to the table."
+    )

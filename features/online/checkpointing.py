@@ -9,20 +9,30 @@ import os
 import sqlite3
 import sys
 import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-# About 256 MiB: reads look through the log before they look into the file.
-_LONGEST_LOG_PAGES = 65_536
-_NICENESS = 15
+# Pages of 4 KiB. A log of 128 MiB is begun anew once little is left to copy; one of 1 GiB,
+# which a machine that is too slow for its writers piles up, whatever is left.
+_LONG_LOG, _LONGEST_LOG = 32_768, 262_144
+_FEW_PAGES = 1_000
+_PASSES = 4
+_NICENESS = 5
 
 
 class Checkpointer:
-    """Copies the log into the file whenever it is asked to; stops with :meth:`close`."""
+    """Copies the log into the file whenever it is asked to; stops with :meth:`close`.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The file.
+        lock: Held by whoever writes in this process.
+    """
+
+    def __init__(self, path: Path, lock: AbstractContextManager[bool]) -> None:
         self._path = path
+        self._lock = lock
         self._wanted = threading.Event()
         self._is_closing = False
         self._thread: threading.Thread | None = None
@@ -47,22 +57,31 @@ class Checkpointer:
         try:
             while self._wanted.wait() and not self._is_closing:
                 self._wanted.clear()
-                self._checkpoint(connection)
+                self._attempt(connection)
         finally:
             connection.close()
 
-    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+    def _attempt(self, connection: sqlite3.Connection) -> None:
         try:
-            _, n_pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            # Under steady writes the log never comes to its end by itself. Writers then wait for
-            # what the passive checkpoint has left over.
-            if n_pages > _LONGEST_LOG_PAGES:
-                connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+            self._checkpoint(connection)
         except sqlite3.Error as error:
             # Nothing is lost: the log is read as well as the file, and the next one tries again.
             logger.warning(
                 "checkpoint failed", extra={"path": str(self._path), "error": str(error)}
             )
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+        n_pages = n_left = 0
+        for _ in range(_PASSES):
+            # Writers write on meanwhile, and each pass leaves less than the one before.
+            _, n_pages, n_done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            n_left = n_pages - n_done
+            if n_left < _FEW_PAGES or self._is_closing:
+                break
+        # Under steady writes the log never comes to its end by itself. Writers wait for the rest.
+        if n_pages > (_LONG_LOG if n_left < _FEW_PAGES else _LONGEST_LOG):
+            with self._lock:
+                connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
 
 
 def _yield_to_requests() -> None:

@@ -9,11 +9,13 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from features.online.older_segments import SCHEMA as OLDER_SCHEMA
+from features.online.older_segments import OlderSegments, capacity
 from features.online.past import EntityLayout, key_text, layout_number
 from features.online.segment import Record, Segment
 from features.online.state import HotEntity
 
-SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS entity (
     n INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,
@@ -23,27 +25,16 @@ CREATE TABLE IF NOT EXISTS entity (
     packed BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS hot ON entity (n_older) WHERE n_older > 0;
-CREATE TABLE IF NOT EXISTS older (
-    rowid INTEGER PRIMARY KEY,
-    entity INTEGER NOT NULL,
-    first INTEGER NOT NULL,
-    last INTEGER NOT NULL,
-    size INTEGER NOT NULL,
-    packed BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS older_in_time ON older (entity, first, last);
+{OLDER_SCHEMA}
 """
 
-# A row of ``entity`` stays within one page of 4 KiB, whose other half a second one fills.
-_SEGMENT_BYTES = 3_800
-_BYTES_BY_COLUMN = 8
+# Of a full segment, one event in this many stays when the others are moved.
 _KEPT_WHEN_MOVING = 4
 _KEYS_AT_ONCE = 500
 # An entity is trimmed while idle once its oldest event has outstayed this part of its time.
 _IDLE_SHARE = 4
 
 _SELECT = "SELECT key, n, due, n_older, version, packed FROM entity WHERE "
-_SELECT_OLDER = "SELECT rowid, packed FROM older WHERE entity = ? "
 
 
 @dataclass(slots=True)
@@ -97,6 +88,7 @@ class EntityRows:
         self._connection = connection
         self._layouts = layouts
         self._retentions = retentions
+        self._older = OlderSegments(connection)
         self._by_key: dict[str, EntityRow] = {}
         self._next_n = 0
 
@@ -125,31 +117,25 @@ class EntityRows:
             newest.insert(record, has_amounts=entity.layout.amounts)
             entity.is_changed = True
         else:
-            self._insert_older(entity, record)
+            self._older.insert(entity.n, entity.layout, record)
+            entity.n_older += 1
+            entity.is_older_changed = True
 
-    def replace_report(self, entity: EntityRow, time: int, old: int, new: int) -> bool:
-        """Record a label report of an event of an entity; return whether the event was there."""
+    def replace_report(self, entity: EntityRow, time: int, old: int, new: int) -> None:
+        """Record a label report of an event of an entity, if the event is still there."""
         if entity.newest.replace_report(time, old, new):
             entity.is_changed = True
-            return True
-        if not entity.n_older:
-            return False
-        where = "AND first <= ? AND last >= ?"
-        rows = self._connection.execute(_SELECT_OLDER + where, (entity.n, time, time)).fetchall()
-        for rowid, packed in rows:
-            segment = Segment.unpack(packed, entity.layout)
-            if segment.replace_report(time, old, new):
-                self._update_older(entity, rowid, segment)
-                return True
-        return False
+        elif entity.n_older and self._older.replace_report(entity.n, entity.layout, time, old, new):
+            entity.is_older_changed = True
 
     def trim(self, entity: EntityRow) -> None:
         """Drop the events that no feature can look back to."""
         cutoff = self._cutoff(entity)
         if cutoff <= entity.due:
             return
-        if entity.n_older:
-            self._drop_older(entity, cutoff)
+        if entity.n_older and (n_dropped := self._older.drop_before(entity.n, cutoff)):
+            entity.n_older -= n_dropped
+            entity.is_older_changed = True
         if not entity.n_older:
             entity.newest.drop_before(cutoff)
         entity.is_changed = True
@@ -183,7 +169,7 @@ class EntityRows:
             if not entity.is_changed and not entity.is_older_changed:
                 continue
             self.trim(entity)
-            if len(entity.newest) > _capacity(entity.layout):
+            if len(entity.newest) > capacity(entity.layout):
                 self._move_to_older(entity)
             self._write(entity)
 
@@ -209,48 +195,13 @@ class EntityRows:
         self.n_begun += 1
         return entity
 
-    def _insert_older(self, entity: EntityRow, record: Record) -> None:
-        """Put a late event of a hot entity into the segment that its moment falls into."""
-        before = "AND first <= ? ORDER BY first DESC, last DESC LIMIT 1"
-        found = self._connection.execute(_SELECT_OLDER + before, (entity.n, record.time)).fetchone()
-        if found is None:
-            first = "ORDER BY first, last LIMIT 1"
-            found = self._connection.execute(_SELECT_OLDER + first, (entity.n,)).fetchone()
-        rowid, packed = found
-        segment = Segment.unpack(packed, entity.layout)
-        segment.insert(record, has_amounts=entity.layout.amounts)
-        if len(segment) > _capacity(entity.layout):
-            self._insert_segment(entity, segment.split(len(segment) // 2))
-        self._update_older(entity, rowid, segment)
-        entity.n_older += 1
-
     def _move_to_older(self, entity: EntityRow) -> None:
-        capacity = _capacity(entity.layout)
-        n_kept = capacity // _KEPT_WHEN_MOVING
+        most = capacity(entity.layout)
+        n_kept = most // _KEPT_WHEN_MOVING
         while len(entity.newest) > n_kept:
-            part = entity.newest.split(min(len(entity.newest) - n_kept, capacity))
-            self._insert_segment(entity, part)
+            part = entity.newest.split(min(len(entity.newest) - n_kept, most))
+            self._older.add(entity.n, part)
             entity.n_older += len(part)
-
-    def _drop_older(self, entity: EntityRow, cutoff: int) -> None:
-        dropped = self._connection.execute(
-            "DELETE FROM older WHERE entity = ? AND last < ? RETURNING size", (entity.n, cutoff)
-        ).fetchall()
-        entity.n_older -= sum([size for (size,) in dropped])
-        entity.is_older_changed = bool(dropped) or entity.is_older_changed
-
-    def _insert_segment(self, entity: EntityRow, segment: Segment) -> None:
-        self._connection.execute(
-            "INSERT INTO older (entity, first, last, size, packed) VALUES (?, ?, ?, ?, ?)",
-            (entity.n, segment.times[0], segment.times[-1], len(segment), segment.pack()),
-        )
-        entity.is_older_changed = True
-
-    def _update_older(self, entity: EntityRow, rowid: int, segment: Segment) -> None:
-        self._connection.execute(
-            "UPDATE older SET first = ?, last = ?, size = ?, packed = ? WHERE rowid = ?",
-            (segment.times[0], segment.times[-1], len(segment), segment.pack(), rowid),
-        )
         entity.is_older_changed = True
 
     def _write(self, entity: EntityRow) -> None:
@@ -282,9 +233,7 @@ class EntityRows:
             return entity.newest.times[0]
         if not entity.is_older_changed:
             return entity.due
-        ends = "SELECT last FROM older WHERE entity = ? ORDER BY first, last LIMIT 1"
-        last: int = self._connection.execute(ends, (entity.n,)).fetchone()[0]
-        return last
+        return self._older.first_end(entity.n)
 
 
 def hottest(
@@ -303,9 +252,3 @@ def hottest(
 def marks(n: int) -> str:
     """Return ``n`` question marks, for values of a statement."""
     return ",".join("?" * n)
-
-
-def _capacity(layout: EntityLayout) -> int:
-    """Return how many events a segment may hold at most."""
-    n_columns = 1 + layout.amounts + len(layout.values) + layout.labels
-    return _SEGMENT_BYTES // (_BYTES_BY_COLUMN * n_columns)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from features.online.entity_rows import marks
 from features.online.events import Event
+from features.online.older_segments import OlderSegments
 from features.online.past import EntityLayout, EntityPast, Past, layout_number, no_events
 from features.online.segment import Segment
 
 _SELECT = "SELECT key, n, n_older, version, packed FROM entity WHERE key IN "
-_SELECT_OLDER = "SELECT packed FROM older WHERE entity = ? ORDER BY first, last"
 _KEYS_AT_ONCE = 500
 # Events of hot entities that are kept in memory; at most 28 bytes each with one value column.
 _MOST_CACHED = 4_000_000
@@ -77,9 +77,7 @@ class PastReader:
             if row is None:
                 return no_events(layout)
             _, n, _, version, packed = row
-            older = Segment.empty(layout)
-            for (part,) in self._connection.execute(_SELECT_OLDER, (n,)):
-                older.extend(Segment.unpack(part, layout))
+            older = OlderSegments(self._connection).read(n, layout)
         finally:
             self._connection.execute("COMMIT")
         self._cache.put(n, version, older)

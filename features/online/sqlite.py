@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Self
 
 from features.durations import microseconds
-from features.online.checkpointing import Checkpointer
 from features.online.entity_rows import EntityRows, hottest
 from features.online.events import Event, LabelReport
 from features.online.expiry import ExpiryWalk
@@ -21,6 +20,7 @@ from features.online.past import Past, entity_layouts
 from features.online.past_reader import PastReader
 from features.online.recording import Recording, find_seen
 from features.online.sqlite_file import claim, connect, read_about, unreachable, write_about
+from features.online.sqlite_upkeep import Upkeep
 from features.online.state import (
     LATENESS,
     Applied,
@@ -28,19 +28,12 @@ from features.online.state import (
     LabelCounts,
     SkewGuard,
     StateDescription,
-    StateUnreachable,
 )
 from features.velocity import VelocityPlan
 
 BUSY_TIMEOUT_S = 2.0
 
-_EVENTS_PER_STEP = 16
-# The clock is recorded when it has moved on this far: what a kill takes away only delays expiry.
-_CLOCK_STEP = 60_000_000
-_EVENTS_PER_CHECKPOINT = 2_048
-_LOADED_PER_CHECKPOINT = 32_768
 _EVICTED_AT_ONCE = 500
-_BEGINNING = -(2**62)
 
 
 class SqliteState:
@@ -61,15 +54,10 @@ class SqliteState:
         self._layouts = entity_layouts(plan)
         late = microseconds(lateness)
         self._retentions = [layout.horizon + late for layout in self._layouts]
-        self._retention = max(self._retentions, default=late)
         self._reader = PastReader(connection, self._layouts)
         self._lock = threading.RLock()
-        self._checkpointer = Checkpointer(path)
-        self._newest = self._saved = read_about(connection, "newest", _BEGINNING)
-        self._walk = ExpiryWalk(
-            read_about(connection, "walked_ids", ""), read_about(connection, "walked_entities", 0)
-        )
-        self._n_applied = self._n_begun = self._n_logged = 0
+        retention = max(self._retentions, default=late)
+        self._upkeep = Upkeep(connection, path, self._lock, retention=retention)
 
     @classmethod
     def open(
@@ -104,6 +92,11 @@ class SqliteState:
             connection.close()
             raise
 
+    @property
+    def location(self) -> str:
+        """The file."""
+        return str(self._path)
+
     def past(self, events: Sequence[Event]) -> list[Past]:
         """Return the past of each event (:meth:`OnlineState.past`)."""
         with self._reading():
@@ -118,18 +111,13 @@ class SqliteState:
         """Store events, each once (:meth:`OnlineState.apply`)."""
         self._guard.check_events(events)
         with self._recording(len(events)) as recording:
-            applied = recording.apply(events)
-        self._ask_for_checkpoint()
-        return applied
+            return recording.apply(events)
 
     def report_labels(self, reports: Sequence[LabelReport]) -> LabelCounts:
         """Record what became known (:meth:`OnlineState.report_labels`)."""
         self._guard.check_reports(reports)
-        with self._recording() as recording:
-            counts = recording.report(reports)
-        self._n_logged += len(reports)
-        self._ask_for_checkpoint()
-        return counts
+        with self._recording(len(reports)) as recording:
+            return recording.report(reports)
 
     def load(
         self, events: Sequence[Event], reports: Sequence[LabelReport], progress: str
@@ -137,18 +125,21 @@ class SqliteState:
         """Apply history and record how far it got (:meth:`OnlineState.load`)."""
         self._guard.check_events(events)
         self._guard.check_reports(reports)
-        with self._recording(len(events)) as recording:
+        with self._recording(len(events), is_load=True) as recording:
             applied = recording.apply(events)
             recording.report(reports)
             write_about(self._connection, progress=progress)
-        if self._n_logged > _LOADED_PER_CHECKPOINT:
-            self._checkpoint("RESTART")
-        return applied
+            return applied
 
     def progress(self) -> str | None:
         """Return what the last :meth:`load` recorded."""
         with self._reading():
             return read_about(self._connection, "progress", None)
+
+    def newest(self) -> int | None:
+        """Return the newest event time applied (:meth:`OnlineState.newest`)."""
+        with self._reading():
+            return self._upkeep.newest
 
     def evict(self) -> int:
         """Drop all that no feature can look back to any more (:meth:`OnlineState.evict`)."""
@@ -157,7 +148,7 @@ class SqliteState:
         # In parts, so that requests come in between.
         while True:
             with self._recording() as recording:
-                cutoff = recording.rows.newest - self._retention
+                cutoff = recording.rows.newest - self._upkeep.retention
                 n_dropped += walk.forget_ids(self._connection, cutoff, _EVICTED_AT_ONCE)
             if not walk.last_id:
                 break
@@ -177,12 +168,11 @@ class SqliteState:
         count = "SELECT (SELECT count(*) FROM entity), (SELECT count(*) FROM event)"
         with self._reading():
             n_entities, n_events = self._connection.execute(count).fetchone()
-            newest = max(self._newest, read_about(self._connection, "newest", _BEGINNING))
             return StateDescription(
                 location=str(self._path),
                 contract=read_about(self._connection, "contract", ""),
                 state_key=read_about(self._connection, "state_key", ""),
-                newest_event_time=None if newest == _BEGINNING else newest,
+                newest_event_time=self._upkeep.newest,
                 n_entities=n_entities,
                 n_events=n_events,
                 n_bytes=self._n_bytes(),
@@ -190,17 +180,10 @@ class SqliteState:
 
     def close(self) -> None:
         """Fold the log into the file and let go of it."""
+        self._upkeep.stop()
         with self._lock:
-            self._checkpointer.close()
-            try:
-                if self._newest > read_about(self._connection, "newest", _BEGINNING):
-                    self._save_clock(self._newest)
-                self._checkpoint("TRUNCATE")
-            except (sqlite3.Error, StateUnreachable):
-                # Another process is at work on it: what it needs is in the log.
-                pass
-            finally:
-                self._connection.close()
+            self._upkeep.close()
+            self._connection.close()
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -211,59 +194,26 @@ class SqliteState:
                 raise unreachable(self._path, error) from error
 
     @contextmanager
-    def _recording(self, n_events: int = 0) -> Iterator[Recording]:
+    def _recording(self, n: int = 0, *, is_load: bool = False) -> Iterator[Recording]:
         """Yield what records into one transaction, committed when the block ends well."""
+        upkeep = self._upkeep
         with self._lock:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     rows = EntityRows(
-                        self._connection, self._layouts, self._retentions, self._newest
+                        self._connection, self._layouts, self._retentions, upkeep.clock
                     )
-                    yield Recording(self._connection, self._layouts, rows, self._retention)
-                    self._keep_up(rows, n_events)
+                    yield Recording(self._connection, self._layouts, rows, upkeep.retention)
+                    upkeep.before_commit(rows, n)
                     rows.write_back()
                     self._connection.execute("COMMIT")
                 except BaseException:
                     self._roll_back()
                     raise
+                upkeep.after_commit(rows, is_load=is_load)
             except sqlite3.Error as error:
                 raise unreachable(self._path, error) from error
-            self._newest = rows.newest
-
-    def _keep_up(self, rows: EntityRows, n_events: int) -> None:
-        """Do the share of upkeep that falls to these events."""
-        if rows.newest > self._saved + _CLOCK_STEP:
-            self._save_clock(rows.newest)
-        before, self._n_applied = self._n_applied, self._n_applied + n_events
-        self._n_begun += rows.n_begun
-        n_due = self._n_applied // _EVENTS_PER_STEP - before // _EVENTS_PER_STEP
-        if n_due:
-            cutoff = rows.newest - self._retention
-            n_new, self._n_begun = self._n_begun, 0
-            self._walk.step(self._connection, rows, cutoff, n_due * _EVENTS_PER_STEP, n_new=n_new)
-        self._n_logged += n_events
-
-    def _save_clock(self, newest: int) -> None:
-        """Record the clock and how far expiry has come, for the next start."""
-        write_about(
-            self._connection,
-            newest=newest,
-            walked_ids=self._walk.last_id,
-            walked_entities=self._walk.last_entity,
-        )
-        self._saved = newest
-
-    def _ask_for_checkpoint(self) -> None:
-        if self._n_logged > _EVENTS_PER_CHECKPOINT:
-            self._n_logged = 0
-            self._checkpointer.request()
-
-    def _checkpoint(self, kind: str) -> None:
-        """Fold the log into the file here and now: nobody waits for a load."""
-        with self._reading():
-            self._connection.execute(f"PRAGMA wal_checkpoint({kind})").fetchone()
-            self._n_logged = 0
 
     def _roll_back(self) -> None:
         # SQLite may have rolled back by itself, for example on a full disk.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from features.online import checkpointing, sqlite_upkeep
 from features.online.opening import state_file
 from features.online.sqlite import SqliteState
 from features.online.state import Applied, SkewGuard, StateMismatch, StateUnreachable
@@ -212,6 +213,23 @@ def test_a_million_rows_of_one_entity_stay_correct(state, event, features, n) ->
     assert found["card_shop_count_1d"] == len([at for at in last_day if at % 50 == 7])
     assert found["shop_label_count_5d"] == len([at for at in range(n // 3) if at % 50 == 7])
     assert state.hot_entities(1)[0].n_events == n
+
+
+def test_the_log_does_not_grow_with_what_is_written(
+    sqlite_store, watched, event, monkeypatch
+) -> None:
+    monkeypatch.setattr(sqlite_upkeep, "_EVENTS_PER_CHECKPOINT", 50)
+    monkeypatch.setattr(checkpointing, "_LONG_LOG", 300)
+    state = sqlite_store.open(watched)
+
+    for n in range(2_000):
+        state.apply([event(n / 100, card=f"c{n % 50}")])
+    log = state_file(sqlite_store.folder, watched).with_suffix(".db-wal")
+    pages = log.stat().st_size / 4_096
+    state.close()
+
+    assert pages < 2_500  # ten pages an event and more without checkpoints
+    assert not log.exists()
 
 
 def test_thousands_of_rows_at_one_instant_keep_their_labels(state, event, report, features) -> None:

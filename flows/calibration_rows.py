@@ -37,8 +37,7 @@ from infra.errors import InputError
 from infra.storage import sha256_file
 from serving.bundle import BundleManifest, ModelBundle
 from serving.model_store import ModelStore
-from serving.prepared_rows import PreparedRows, RowPreparer
-from serving.requests import RowReader
+from serving.row_rules import RowRules
 
 _ROWS_AT_ONCE = 1 << 16
 
@@ -236,16 +235,18 @@ def _new_rows(
         left_out["no newer than the training"] = rows.height - newer.height
         rows = newer
     _require_rows(rows, seen, found.name)
-    prepared = _prepared(rows, bundle)
-    # Training would have put these into quarantine.
-    is_usable = ~np.any([np.zeros(rows.height, dtype=bool), *prepared.broken.values()], axis=0)
+    rows = derive(rows, contract) if contract.derived else rows
+    arrays = bundle.feature_set.encode(rows)
+    is_usable = _passes_row_rules(rows, arrays, contract)
     left_out["breaking a row rule"] = int((~is_usable).sum())
     if seen.digests is not None:
-        is_known = _is_among(prepared.arrays, seen.digests)
+        is_known = _is_among(arrays, seen.digests)
         left_out["seen in training"] = int((is_known & is_usable).sum())
         is_usable &= ~is_known
-    frame = _as_kept(rows, contract, columns, _logits(prepared.arrays, bundle)).filter(is_usable)
-    _require_rows(frame, seen, found.name)
+    rows = rows.filter(is_usable)
+    _require_rows(rows, seen, found.name)
+    usable = FeatureArrays(arrays.numeric[is_usable], arrays.categorical[is_usable])
+    frame = _as_kept(rows, contract, columns, _logits(usable, bundle))
     left_out["without a known label"] = frame[LABEL].null_count()
     return CalibrationRows(
         frame=frame,
@@ -287,10 +288,13 @@ def _labelled(frame: pl.DataFrame, contract: Contract, as_of: datetime | None) -
     return attach_labels(frame, contract, as_of=as_of, both_classes=False).frame
 
 
-def _prepared(rows: pl.DataFrame, bundle: ModelBundle) -> PreparedRows:
-    feature_set = bundle.feature_set
-    reader = RowReader(bundle.contract, feature_set.input_types)
-    return RowPreparer(feature_set, reader).of_table(rows)
+def _passes_row_rules(
+    rows: pl.DataFrame, arrays: FeatureArrays, contract: Contract
+) -> NDArray[np.bool_]:
+    """Return the rows that training would not have put into quarantine."""
+    is_broken = [np.isinf(arrays.numeric).any(axis=1), *RowRules(contract).broken(rows).values()]
+    passes: NDArray[np.bool_] = ~np.any(is_broken, axis=0)
+    return passes
 
 
 def _logits(arrays: FeatureArrays, bundle: ModelBundle) -> NDArray[np.float32]:
@@ -318,7 +322,7 @@ def _as_kept(
 ) -> pl.DataFrame:
     amount, time = contract.columns.amount, contract.event_time_column
     minor = to_minor_units(rows[amount.column], amount.currency) if amount else pl.lit(None)
-    featurized = (derive(rows, contract) if contract.derived else rows).with_columns(
+    featurized = rows.with_columns(
         minor.cast(pl.Int64).alias("amount_minor"),
         event_time=(pl.col(time) if time else pl.lit(None)).cast(pl.Datetime("us", "UTC")),
     )

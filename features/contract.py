@@ -28,6 +28,7 @@ from features.contract_blocks import (
     Split,
     Velocity,
 )
+from features.segments import check_segments
 from features.window_checks import check_windows_fit
 from infra.errors import InputError
 from infra.storage import sha256_json
@@ -356,11 +357,11 @@ def _check_references(contract: Contract) -> None:
         "columns.optional": columns.optional,
         "columns.pii": columns.pii,
         "expectations": tuple(contract.expectations.columns),
-        "policy.segments": contract.policy.segments,
     }
     for where, names in mentions.items():
         for name in names:
             _check_known(where, name, known)
+    check_segments(contract.policy.segments, contract, where="policy.segments")
 
 
 def _check_known(where: str, name: str, known: set[str]) -> None:

@@ -1,6 +1,8 @@
 """Money as whole minor units, so that sums are exact."""
 
+import numpy as np
 import polars as pl
+from numpy.typing import ArrayLike, NDArray
 
 _WITHOUT_DECIMALS = (
     "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND",
@@ -9,6 +11,8 @@ _WITHOUT_DECIMALS = (
 _THREE_DECIMALS = ("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND")
 _DECIMALS = {**dict.fromkeys(_WITHOUT_DECIMALS, 0), **dict.fromkeys(_THREE_DECIMALS, 3)}
 """ISO 4217 currencies whose minor unit is not a hundredth."""
+
+_BEYOND_INT64 = 2.0**63
 
 
 def minor_units_per_major(currency: str) -> int:
@@ -32,3 +36,19 @@ def to_minor_units(amount: pl.Series, currency: str) -> pl.Series:
     """
     minor = amount * minor_units_per_major(currency)
     return minor.round(0, mode="half_to_even").cast(pl.Int64, strict=False)
+
+
+def as_minor_units(amount: ArrayLike, currency: str) -> NDArray[np.float64]:
+    """Return what :func:`to_minor_units` does for an array, as whole float64, NaN where missing.
+
+    A table of one row costs more than a decision does.
+
+    Shape:
+        ``(n_rows,)`` -> ``(n_rows,)``.
+
+    Example:
+        >>> as_minor_units([57.16, 0.125, np.nan, 1e30], "EUR")
+        array([5716.,   12.,   nan,   nan])
+    """
+    minor = np.rint(np.asarray(amount, dtype=np.float64) * minor_units_per_major(currency))
+    return np.where(np.abs(minor) < _BEYOND_INT64, minor, np.nan)

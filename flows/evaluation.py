@@ -5,16 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from balancing import plots
-from balancing.calibration.policy import Costs, Policy
+from balancing.calibration.policy import Policy
+from balancing.calibration.row_costs import RowCosts
 from balancing.calibration.thresholds import DECISION_NAMES, DecisionArray
 from balancing.evaluation import EvaluationReport, evaluate
 from balancing.inference import OnnxModel
 from balancing.metrics.costs import cost_curve
 from features.contract import Contract
+from features.segments import segment_keys
 from flows.featurization import read_features
 from flows.recalibration import minor_units_of, read_policy, values_or_none
 from flows.run_folder import RunFolder, read_json, write_json
@@ -43,8 +46,11 @@ def evaluate_run(
     rows, arrays = table[test], as_arrays(table[test], feature_set)
     logits = OnnxModel(run.onnx, threads=2).logits(arrays.numeric, arrays.categorical)
     policy = read_policy(run)
-    decided = policy.apply(logits)
     amount = values_or_none(rows, "amount_minor")
+    segment = segment_keys(rows, policy.segment_columns)
+    decided = policy.apply(
+        logits, amount_minor=rows["amount_minor"].cast(pl.Float64).to_numpy(), segment=segment
+    )
     report = evaluate(
         arrays.label,
         decided.risk_score,
@@ -104,7 +110,9 @@ def _cost_figure(
     """Return cost over threshold, at the policy's costs or assumed ones, if rows have amounts."""
     if amount_minor is None or contract.columns.amount is None:
         return None
-    costs = policy.costs or Costs(**ASSUMED_COSTS, minor_units_per_major=minor_units_of(contract))
+    costs = policy.costs or RowCosts(
+        **ASSUMED_COSTS, minor_units_per_major=minor_units_of(contract)
+    )
     curve = cost_curve(label, risk_score, np.nan_to_num(amount_minor), **costs.model_dump())
     return plots.plot_costs(
         curve,

@@ -15,8 +15,8 @@ from balancing.calibration.policy import Policy
 from balancing.calibration.thresholds import DECISION_NAMES, REVIEW
 from balancing.metrics.period import period_days
 from features.labels import LABEL
+from features.segments import segment_keys
 from flows.calibration_rows import logits_of
-from flows.policy_fitting import segment_keys
 
 OLD, NEW = "old", "new"
 MOST_SEGMENTS = 12
@@ -163,17 +163,16 @@ def _with_decisions(
     which: str,
 ) -> pl.DataFrame:
     segment = segment_keys(preview, columns)
-    amount = preview["amount_minor"]
-    score, decision = policy.decide(
-        logits_of(preview),
-        amount_minor=None if amount.null_count() == len(amount) else amount.to_numpy(),
-        segment=segment,
+    amount = preview["amount_minor"].cast(pl.Float64).to_numpy()
+    score, decision = policy.decide(logits_of(preview), amount_minor=amount, segment=segment)
+    review, decline = (
+        pl.Series(np.broadcast_to(each, score.shape)).fill_nan(None)
+        for each in policy.thresholds.of_rows(amount, segment)
     )
-    review, decline = policy.thresholds.review, policy.thresholds.decline
     return rows.with_columns(
         pl.Series(f"{which}_score", score),
-        pl.lit(review.threshold, dtype=pl.Float64).alias(f"{which}_review_threshold"),
-        pl.lit(decline.threshold, dtype=pl.Float64).alias(f"{which}_decline_threshold"),
+        review.alias(f"{which}_review_threshold"),
+        decline.alias(f"{which}_decline_threshold"),
         pl.Series(f"{which}_decision", decision),
     )
 
@@ -277,4 +276,6 @@ def _place(row: dict[str, Any], which: str) -> str:
         below = "" if decline is None else f", below decline from {decline:.4g}"
         return f"{score:.4g}, at or above review from {review:.4g}{below}"
     lowest = min((each for each in (review, decline) if each is not None), default=np.inf)
+    if lowest > 1:
+        return f"{score:.4g}, where no score is worth an alert"
     return f"{score:.4g}, below review from {lowest:.4g}"

@@ -20,12 +20,11 @@ from balancing.calibration.post_processing.kinds import PostProcessing
 from balancing.calibration.prior_shift import PriorShift
 from balancing.metrics.period import period_days
 from features.labels import LABEL
+from features.segments import segment_keys
 from flows.calibration_rows import CalibrationRows, logits_of
 from flows.policy_file import PolicyFile
 from flows.recalibration import minor_units_of, values_or_none
 from serving.bundle import ModelBundle
-
-SegmentArray = NDArray[np.object_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +149,6 @@ def _post_processing(request: PolicyRequest, arrays: _Arrays) -> PostProcessing:
         days=arrays.days,
         **arrays.amounts,
     )
-
-
-def segment_keys(rows: pl.DataFrame, columns: tuple[str, ...]) -> SegmentArray | None:
-    """Return each row's segment as one text, None where a part is missing; None without columns."""
-    if not columns:
-        return None
-    parts = [pl.col(name).cast(pl.String) for name in columns]
-    return rows.select(pl.concat_str(parts, separator=" | ")).to_series().to_numpy()
 
 
 def segment_counts(counts: pl.DataFrame, columns: tuple[str, ...]) -> dict[str, tuple[int, ...]]:

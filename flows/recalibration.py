@@ -10,6 +10,7 @@ from balancing.calibration.policy import Policy
 from balancing.calibration.post_processing.class_dependent import ClassDependentTemperatures
 from features.contract import Contract
 from features.money import minor_units_per_major
+from features.segments import segment_keys
 from flows.run_folder import RunFolder, read_json
 from infra.storage import sha256_file, write_atomically
 
@@ -25,6 +26,7 @@ def recalibrate(
         rows["label"].to_numpy(),
         amount_minor=values_or_none(rows, "amount_minor"),
         event_time=values_or_none(rows, "event_time"),
+        segment=segment_keys(rows, contract.policy.segments),
         settings=contract.policy.model_dump(mode="json"),
         model_sha256=training["model_sha256"],
         post_processing=ClassDependentTemperatures(

@@ -10,11 +10,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from balancing.calibration.policy import Policy, PolicyMismatch
 from features.contract import Contract
 from features.derived import derive
 from features.feature_set import FeatureArrays, FeatureSet
+from features.money import as_minor_units
+from features.segments import SegmentArray, segment_keys, segment_keys_of_requests
 from serving.requests import RowReader, TypedRow
 from serving.row_encoder import RowEncoder
 from serving.row_rules import Broken, RowRules
@@ -26,10 +29,20 @@ VelocityMatrix = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class PreparedRows:
-    """Features of some rows, and the flags of the row rules that they break."""
+    """What the network and the policy see of some rows.
+
+    Attributes:
+        arrays: Features.
+        broken: Flags of the row rules that they break.
+        amount_minor: Amounts in minor units, NaN where missing, ``(n_rows,)``; None where the
+            policy does not decide by them.
+        segment: Segments, ``(n_rows,)``; None where the policy does not go by them.
+    """
 
     arrays: FeatureArrays
     broken: Broken
+    amount_minor: NDArray[np.float64] | None = None
+    segment: SegmentArray | None = None
 
 
 class RowPreparer:
@@ -38,10 +51,17 @@ class RowPreparer:
     Args:
         feature_set: Fitted; its contract is resolved.
         reader: Of the same contract.
+        policy: Says whether amounts and segments are wanted.
+
+    Raises:
+        PolicyMismatch: If the policy decides by what the contract's rows do not have.
     """
 
-    def __init__(self, feature_set: FeatureSet, reader: RowReader) -> None:
+    def __init__(self, feature_set: FeatureSet, reader: RowReader, policy: Policy) -> None:
         contract = feature_set.contract
+        _check_policy(policy, contract)
+        self._amount = contract.columns.amount if policy.needs_amounts else None
+        self._segment_columns = policy.segment_columns if policy.needs_segments else ()
         self._contract = contract
         self._reader = reader
         self._rules = RowRules(contract)
@@ -74,16 +94,33 @@ class RowPreparer:
         if self._encoder is None:
             prepared = self._prepared(self._reader.frame(rows), self._row_part)
         else:
-            prepared = PreparedRows(self._encoder.encode(rows), self._rules.broken_by(rows))
+            amount = self._amount
+            prepared = PreparedRows(
+                self._encoder.encode(rows),
+                self._rules.broken_by(rows),
+                self._minor(None if amount is None else [row[amount.column] for row in rows]),
+                segment_keys_of_requests(rows, self._segment_columns),
+            )
         if velocity is None and not self._n_velocity:
             return prepared
-        return PreparedRows(self._with_velocity(prepared.arrays, velocity), prepared.broken)
+        return replace(prepared, arrays=self._with_velocity(prepared.arrays, velocity))
 
     def _prepared(self, frame: pl.DataFrame, feature_set: FeatureSet) -> PreparedRows:
         derived = derive(frame, self._contract) if self._contract.derived else frame
         arrays = feature_set.encode(derived)
         _refuse_infinite(arrays, feature_set)
-        return PreparedRows(arrays, self._rules.broken(derived))
+        return PreparedRows(
+            arrays,
+            self._rules.broken(derived),
+            self._minor(None if self._amount is None else derived[self._amount.column].to_numpy()),
+            segment_keys(derived, self._segment_columns),
+        )
+
+    def _minor(self, amount: ArrayLike | None) -> NDArray[np.float64] | None:
+        if amount is None or self._amount is None:
+            return None
+        # A list of a request's amounts holds None where one is missing, which becomes NaN.
+        return as_minor_units(np.array(amount, dtype=np.float64), self._amount.currency)
 
     def _with_velocity(
         self, arrays: FeatureArrays, velocity: VelocityMatrix | None
@@ -95,6 +132,23 @@ class RowPreparer:
         # From float64 to float32 in one rounding, as a table's columns go.
         numeric = np.concatenate([arrays.numeric, velocity.astype(np.float32)], axis=1)
         return FeatureArrays(numeric, arrays.categorical)
+
+
+def _check_policy(policy: Policy, contract: Contract) -> None:
+    name = f"Policy {policy.policy_id[:12]}"
+    if policy.needs_amounts and contract.columns.amount is None:
+        raise PolicyMismatch(
+            f"{name} decides by amounts, and contract {contract.name!r} has no amount column. "
+            "Recalibrate with another objective than cost."
+        )
+    known = (*contract.categorical_features, *contract.derived)
+    unknown = [column for column in policy.segment_columns if column not in known]
+    if policy.needs_segments and (unknown or not policy.segment_columns):
+        lacking = f"column {unknown[0]!r}" if unknown else "columns to segment by"
+        raise PolicyMismatch(
+            f"{name} decides by segments, and contract {contract.name!r} has no {lacking}. "
+            "Recalibrate with segments that the contract has."
+        )
 
 
 def velocity_of(frame: pl.DataFrame, contract: Contract) -> VelocityMatrix:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from features.contract import Contract
 from features.feature_set import FeatureArrays, FeatureSet
+from features.segments import SegmentArray
 from serving.velocity_words import velocity_columns, velocity_words
 
 MOST_REASONS = 4
@@ -24,7 +25,9 @@ _DEFAULT_TEXT = {
 }
 
 Benign = Mapping[str, float | str | None]
-RiskOf = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float64]]
+RiskOf = Callable[
+    [NDArray[np.float32], NDArray[np.int64], SegmentArray | None], NDArray[np.float64]
+]
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -42,7 +45,8 @@ class ReasonFinder:
         feature_set: Names and vocabularies of the features, in the network's order.
         contract: Texts, and the columns never to be named.
         benign: Reference value by feature; a feature without one is never named.
-        risk_of: Numeric and categorical features to risk scores, by the served model and policy.
+        risk_of: Numeric and categorical features and segments to risk scores, by the served model
+            and policy.
     """
 
     def __init__(
@@ -66,12 +70,17 @@ class ReasonFinder:
         self._names = tuple((name, texts.get(name, default.format(column=name))) for name in names)
 
     def find(
-        self, arrays: FeatureArrays, risk_score: NDArray[np.float64]
+        self,
+        arrays: FeatureArrays,
+        risk_score: NDArray[np.float64],
+        segment: SegmentArray | None = None,
     ) -> list[tuple[Reason, ...]]:
         """Return up to ``MOST_REASONS`` reasons for each row, the strongest first.
 
+        A row stays in its segment whatever is replaced, as the segment says how it is scored.
+
         Shape:
-            Features of ``n`` rows and their scores ``(n,)`` -> a list of ``n``.
+            Features of ``n`` rows, their scores and segments ``(n,)`` -> a list of ``n``.
         """
         if not self._names:
             return [()] * len(risk_score)
@@ -80,18 +89,21 @@ class ReasonFinder:
         for start in range(0, len(risk_score), step):
             rows = slice(start, start + step)
             effects = self._effects(
-                arrays.numeric[rows], arrays.categorical[rows], risk_score[rows]
+                FeatureArrays(arrays.numeric[rows], arrays.categorical[rows]),
+                risk_score[rows],
+                None if segment is None else segment[rows],
             )
             found += [self._strongest(row) for row in effects]
         return found
 
     def _effects(
         self,
-        numeric: NDArray[np.float32],
-        categorical: NDArray[np.int64],
+        arrays: FeatureArrays,
         risk_score: NDArray[np.float64],
+        segment: SegmentArray | None,
     ) -> NDArray[np.float64]:
         """Return how far each feature's replacement lowers each score, ``(n, n_named)``."""
+        numeric, categorical = arrays.numeric, arrays.categorical
         n_rows, n_named = len(risk_score), len(self._names)
         occluded_numeric = np.repeat(numeric[:, None, :], n_named, axis=1)
         occluded_categorical = np.repeat(categorical[:, None, :], n_named, axis=1)
@@ -102,6 +114,7 @@ class ReasonFinder:
         risk = self._risk_of(
             occluded_numeric.reshape(n_rows * n_named, numeric.shape[1]),
             occluded_categorical.reshape(n_rows * n_named, categorical.shape[1]),
+            None if segment is None else np.repeat(segment, n_named),
         )
         return risk_score[:, None] - risk.reshape(n_rows, n_named)
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.feature_set import FeatureArrays
+from features.segments import SegmentArray
 from infra.errors import InputError
 from serving.reasons import Reason
 
@@ -29,6 +30,8 @@ class ScoredBatch:
         flags: Unknown categories and broken row rules, by the number of the row.
         reasons: Up to four for each row that is not approved, by the number of the row.
         arrays: The features.
+        amount_minor: Minor units, NaN where missing; None where the policy needs no amounts.
+        segment: Segments; None where the policy needs none.
 
     Shape:
         ``(n, 2)`` logits, ``(n,)`` for the others.
@@ -40,6 +43,8 @@ class ScoredBatch:
     flags: dict[int, tuple[str, ...]]
     reasons: dict[int, tuple[Reason, ...]]
     arrays: FeatureArrays
+    amount_minor: NDArray[np.float64] | None = None
+    segment: SegmentArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,14 @@ def joined(parts: Sequence[ScoredBatch]) -> ScoredBatch:
         flags=_renumbered([part.flags for part in parts], starts),
         reasons=_renumbered([part.reasons for part in parts], starts),
         arrays=arrays,
+        amount_minor=_concatenated([part.amount_minor for part in parts]),
+        segment=_concatenated([part.segment for part in parts]),
     )
+
+
+def _concatenated(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    present = [part for part in parts if part is not None]
+    return np.concatenate(present) if present else None
 
 
 def _renumbered(parts: Sequence[dict[int, T]], starts: Sequence[int]) -> dict[int, T]:

@@ -13,6 +13,7 @@ from balancing.calibration.policy import Policy
 from balancing.calibration.thresholds import DECISION_NAMES, REVIEW
 from balancing.inference import OnnxModel
 from features.feature_set import FeatureArrays
+from features.segments import SegmentArray
 from serving.bundle import ModelBundle
 from serving.prepared_rows import PreparedRows, RowPreparer, VelocityMatrix
 from serving.reasons import Reason, ReasonFinder
@@ -36,7 +37,8 @@ class Scorer:
         threads: Parts of a table that are scored at the same time, each on a thread of its own.
 
     Raises:
-        PolicyMismatch: If the policy was made for another model.
+        PolicyMismatch: If the policy was made for another model, or decides by what its rows do
+            not have.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Scorer:
         self._threads = threads
         self._contract = bundle.contract
         self._reader = RowReader(self._contract, bundle.feature_set.input_types)
-        self._preparer = RowPreparer(bundle.feature_set, self._reader)
+        self._preparer = RowPreparer(bundle.feature_set, self._reader, policy)
         self._reasons = ReasonFinder(
             bundle.feature_set, self._contract, bundle.benign, self._risk_of
         )
@@ -167,7 +169,9 @@ class Scorer:
         arrays = prepared.arrays
         logits = self.model.logits(arrays.numeric, arrays.categorical)
         _refuse_overflow(logits)
-        risk_score, decision = self.policy.decide(logits)
+        risk_score, decision = self.policy.decide(
+            logits, amount_minor=prepared.amount_minor, segment=prepared.segment
+        )
         for mask in prepared.broken.values():
             decision[mask] = np.maximum(decision[mask], REVIEW)
         if at_least_review:
@@ -178,22 +182,27 @@ class Scorer:
             risk_score=risk_score,
             decision=decision,
             flags=self._flags(prepared),
-            reasons=self._explain(arrays, risk_score, stopped),
+            reasons=self._explain(prepared, risk_score, stopped),
             arrays=arrays,
+            amount_minor=prepared.amount_minor,
+            segment=prepared.segment,
         )
 
     def _explain(
         self,
-        arrays: FeatureArrays,
+        prepared: PreparedRows,
         risk_score: NDArray[np.float64],
         stopped: NDArray[np.int64],
     ) -> dict[int, tuple[Reason, ...]]:
         if not len(stopped):
             return {}
-        part = FeatureArrays(arrays.numeric[stopped], arrays.categorical[stopped])
-        return dict(
-            zip(stopped.tolist(), self._reasons.find(part, risk_score[stopped]), strict=True)
+        arrays, segment = prepared.arrays, prepared.segment
+        found = self._reasons.find(
+            FeatureArrays(arrays.numeric[stopped], arrays.categorical[stopped]),
+            risk_score[stopped],
+            None if segment is None else segment[stopped],
         )
+        return dict(zip(stopped.tolist(), found, strict=True))
 
     def _flags(self, prepared: PreparedRows) -> dict[int, tuple[str, ...]]:
         flags: dict[int, tuple[str, ...]] = {}
@@ -218,9 +227,12 @@ class Scorer:
         )
 
     def _risk_of(
-        self, numeric: NDArray[np.float32], categorical: NDArray[np.int64]
+        self,
+        numeric: NDArray[np.float32],
+        categorical: NDArray[np.int64],
+        segment: SegmentArray | None,
     ) -> NDArray[np.float64]:
-        return self.policy.risk_score(self.model.logits(numeric, categorical))
+        return self.policy.risk_score(self.model.logits(numeric, categorical), segment)
 
 
 def _refuse_overflow(logits: NDArray[np.float32]) -> None:

@@ -55,9 +55,6 @@ def verify_golden_rows(scorer: Scorer) -> None:
     scorer.policy.check_golden()
     golden = scorer.bundle.golden
 
-    def decision(logits: NDArray[np.float32]) -> NDArray[np.int8]:
-        return scorer.policy.apply(logits).decision
-
     try:
         scored = scorer.score_requests(golden.rows, golden.velocity)
     except RequestRefused as refusal:
@@ -65,6 +62,12 @@ def verify_golden_rows(scorer: Scorer) -> None:
             f"Bundle {scorer.bundle.folder}: one of its golden rows is refused ({refusal}) "
             "Train again with golden rows that a client could send."
         ) from None
+
+    def decision(logits: NDArray[np.float32]) -> NDArray[np.int8]:
+        return scorer.policy.decide(
+            logits, amount_minor=scored.amount_minor, segment=scored.segment
+        )[1]
+
     same = {
         "features": np.array_equal(scored.arrays.numeric, golden.numeric, equal_nan=True)
         and np.array_equal(scored.arrays.categorical, golden.categorical),

@@ -13,8 +13,7 @@ class PolicyObjectives(BaseModel):
     Attributes:
         review: From which score on a person looks at the row.
         decline: From which score on the row is declined, never below ``review``.
-        segments: Columns that thresholds are wanted by; they are global for now, and
-            ``fit_policy`` logs a warning when any is named.
+        segments: Columns that thresholds are wanted by; those under ``cost`` go by amount instead.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")

@@ -17,6 +17,7 @@ from balancing.calibration.calibrator import Calibrator
 from balancing.calibration.post_processing.kinds import PostProcessing
 from balancing.calibration.prior_shift import PriorShift
 from balancing.calibration.ranking_change import RankingChange
+from balancing.calibration.row_costs import RowCosts
 from balancing.calibration.score_map import ScoreMap
 from balancing.calibration.temperatures import log_odds
 from balancing.calibration.thresholds import DecisionArray, Thresholds
@@ -26,6 +27,8 @@ from infra.storage import canonical_json, sha256_json
 
 # Platforms may round exp differently in the last place; decisions must still agree exactly.
 _GOLDEN_TOLERANCE = 1e-9
+# 2: one of several post-processings, thresholds by amount and by segment.
+_FORMAT = 2
 
 
 class PolicyMismatch(InputError):
@@ -36,22 +39,14 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Costs(_Part):
-    """What decisions cost, in major currency units; amounts are in minor ones."""
-
-    review_cost: float = Field(ge=0)
-    loss_rate: float = Field(ge=0, le=1)
-    friction_cost: float = Field(ge=0)
-    minor_units_per_major: int = Field(default=100, gt=0)
-
-
 class GoldenDecisions(_Part):
     """Logits with the scores and decisions they must give, checked wherever a policy is loaded.
 
-    ``segment`` is there where the policy needs segments.
+    ``amount_minor`` and ``segment`` are there where the policy decides by them.
     """
 
     logits: tuple[tuple[float, float], ...]
+    amount_minor: tuple[int | None, ...] | None = None
     segment: tuple[str | None, ...] | None = None
     risk_score: tuple[float, ...]
     decision: tuple[int, ...]
@@ -108,7 +103,7 @@ class Policy(_Part):
         reason: Why.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     policy_id: str
     model_sha256: str
     segment_columns: tuple[str, ...] = ()
@@ -116,7 +111,7 @@ class Policy(_Part):
     calibrator: Calibrator
     prior_shift: PriorShift | None = None
     thresholds: Thresholds
-    costs: Costs | None = None
+    costs: RowCosts | None = None
     score_map: ScoreMap
     golden: GoldenDecisions
     calibration_data: CalibrationData
@@ -149,11 +144,7 @@ class Policy(_Part):
         try:
             policy = cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the text"
-            raise PolicyMismatch(
-                f"{source} is no readable policy: {where}: {first['msg']}. Run recalibrate again."
-            ) from error
+            raise PolicyMismatch(_unreadable(error, source)) from error
         found = policy.content_hash()
         if policy.policy_id != found:
             raise PolicyMismatch(
@@ -166,27 +157,38 @@ class Policy(_Part):
         """Return canonical JSON: equal policies give equal bytes."""
         return canonical_json(self.model_dump(mode="json", exclude_none=True))
 
+    @property
+    def needs_amounts(self) -> bool:
+        """Whether rows are decided by their amounts."""
+        return self.thresholds.needs_amounts
+
+    @property
+    def needs_segments(self) -> bool:
+        """Whether rows are scored or decided by their segments."""
+        return self.thresholds.needs_segments or self.post_processing.is_segmented
+
     def apply(
         self,
         logits: ArrayLike,
-        amount_minor: ArrayLike | None = None,
         *,
+        amount_minor: ArrayLike | None = None,
         segment: ArrayLike | None = None,
     ) -> Decisions:
         """Return scores and decisions; each row's answer is independent of the other rows.
 
         Args:
             logits: The model's output.
-            amount_minor: Amount per row in minor currency units. Thresholds are per policy, not
-                per row, so it changes nothing yet.
-            segment: Each row's segment, a text or ``None``; needed where the post-processing
-                differs by segment.
+            amount_minor: Amount per row in minor currency units, NaN where it is missing; needed
+                where costs decide (:attr:`needs_amounts`).
+            segment: Each row's segment, a text or ``None``; needed where thresholds or the
+                post-processing go by it (:attr:`needs_segments`).
 
         Shape:
             ``(n_rows, 2)`` -> ``(n_rows,)`` each.
 
         Raises:
-            ValueError: If the logits have another shape or hold NaN.
+            ValueError: If the logits have another shape or hold NaN, or what the policy decides
+                by is absent.
         """
         score, decision = self.decide(logits, amount_minor=amount_minor, segment=segment)
         return Decisions(
@@ -208,9 +210,9 @@ class Policy(_Part):
         Shape:
             ``(n_rows, 2)`` -> ``(n_rows,)`` float64 and ``(n_rows,)`` int8.
         """
-        del amount_minor
         score = self.risk_score(logits, segment)
-        return score, self.thresholds.decide(score)
+        decision = self.thresholds.decide(score, amount_minor=amount_minor, segment=segment)
+        return score, decision
 
     def risk_score(self, logits: ArrayLike, segment: ArrayLike | None = None) -> FloatArray:
         """Return the calibrated probability, ``(n_rows, 2)`` -> ``(n_rows,)`` float64."""
@@ -238,7 +240,12 @@ class Policy(_Part):
         """
         logits = np.array(self.golden.logits).reshape(-1, 2)
         segment = None if self.golden.segment is None else np.array(self.golden.segment, object)
-        found = self.apply(logits, segment=segment)
+        amount = self.golden.amount_minor
+        found = self.apply(
+            logits,
+            amount_minor=None if amount is None else np.array(amount, dtype=np.float64),
+            segment=segment,
+        )
         expected = np.array(self.golden.risk_score)
         far = ~np.isclose(found.risk_score, expected, rtol=0, atol=_GOLDEN_TOLERANCE)
         differs = far | (found.decision != np.array(self.golden.decision, dtype=np.int8))
@@ -252,6 +259,17 @@ class Policy(_Part):
         """Return the SHA-256 of everything but the id."""
         # Fields without a value are left out, so that a later optional field renames no policy.
         return sha256_json(self.model_dump(mode="json", exclude={"policy_id"}, exclude_none=True))
+
+
+def _unreadable(error: ValidationError, source: str) -> str:
+    problems = error.errors()
+    if any(problem["loc"] == ("format",) for problem in problems):
+        return (
+            f"{source} is a policy of another format than this release reads (format {_FORMAT}). "
+            "Run recalibrate again, or deploy the release that wrote it."
+        )
+    where = ".".join(str(part) for part in problems[0]["loc"]) or "the text"
+    return f"{source} is no readable policy: {where}: {problems[0]['msg']}. Run recalibrate again."
 
 
 def score_logits(

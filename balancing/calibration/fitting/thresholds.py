@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 
 from balancing.calibration.fitting.calibrators import CalibrationError
 from balancing.calibration.fitting.choice import NONE, ThresholdChoice
-from balancing.calibration.thresholds import OperatingPoint, TunedThreshold
+from balancing.calibration.fitting.operating_points import Period, operating_point
+from balancing.calibration.thresholds import TunedThreshold
 from balancing.metrics.cells import (
     FloatArray,
     IntArray,
@@ -22,7 +23,6 @@ from balancing.metrics.cells import (
     check_scores,
     count_cells,
     descending_cells,
-    positive_amounts,
 )
 from balancing.metrics.costs import MINOR_UNITS_PER_MAJOR
 from balancing.metrics.intervals import Interval, percentile_interval
@@ -70,25 +70,22 @@ def tune_threshold(
     """
     labels = check_labels(label, both_classes=True)
     scores = check_scores(risk_score, len(labels), name="risk_score")
-    days = _period_days(objective, days, len(labels))
+    days = days_for(objective, days, len(labels))
     _check_needs(objective, amount_minor, days, len(labels))
     choice = ThresholdChoice(objective, days, minor_units_per_major)
     amount = amount_minor if isinstance(objective, CostObjective) else None
 
     cells = count_cells(labels, scores, amount=amount)
     chosen = int(choice.choose(cells))
-    threshold = _cut_below(np.unique(scores)[::-1], chosen)
+    threshold = cut_below(np.unique(scores)[::-1], chosen)
     interval, feasible_share = _bootstrap(
         choice, labels, scores, amount, threshold, n_replicates=n_replicates, seed=seed
     )
     achieved = operating_point(
         labels,
-        scores,
-        threshold,
-        objective=objective,
-        amount_minor=amount,
-        days=days,
-        minor_units_per_major=minor_units_per_major,
+        scores >= (np.inf if threshold is None else threshold),
+        Period(amount_minor, days, minor_units_per_major),
+        objective,
     )
     logger.info(
         "threshold tuned",
@@ -101,40 +98,6 @@ def tune_threshold(
         feasible_share=feasible_share,
         achieved=achieved,
         reason=choice.explain(cells, achieved, is_met=threshold is not None),
-    )
-
-
-def operating_point(
-    label: IntArray,
-    risk_score: FloatArray,
-    threshold: float | None,
-    *,
-    objective: Objective | None = None,
-    amount_minor: ArrayLike | None = None,
-    days: float | None = None,
-    minor_units_per_major: int = MINOR_UNITS_PER_MAJOR,
-) -> OperatingPoint:
-    """Return what a threshold does on labelled rows; arguments as for ``tune_threshold``."""
-    is_alert = risk_score >= (np.inf if threshold is None else threshold)
-    is_positive = label == 1
-    n_alerts = int(is_alert.sum())
-    n_caught = int((is_alert & is_positive).sum())
-    cost = None
-    if isinstance(objective, CostObjective) and amount_minor is not None:
-        lost = positive_amounts(amount_minor, label)[~is_alert].sum() / minor_units_per_major
-        cost = float(
-            objective.loss_rate * lost
-            + objective.review_cost * n_alerts
-            + objective.friction_cost * (n_alerts - n_caught)
-        )
-    return OperatingPoint(
-        n_alerts=n_alerts,
-        alert_rate=n_alerts / len(label),
-        false_positive_rate=(n_alerts - n_caught) / int((~is_positive).sum()),
-        recall=n_caught / int(is_positive.sum()),
-        precision=n_caught / n_alerts if n_alerts else float("nan"),
-        alerts_per_day=None if days is None else n_alerts / days,
-        total_cost=cost,
     )
 
 
@@ -153,7 +116,7 @@ def _bootstrap(
     ends = _candidate_ends(place, label, len(distinct))
     cell_of_score = np.searchsorted(ends, np.arange(len(distinct)))
     resampler = CellResampler.by_cell(label, [cell_of_score[place]], amount=amount)
-    below = [_cut_below(distinct, int(end)) for end in ends]
+    below = [cut_below(distinct, int(end)) for end in ends]
     cuts = np.array([*below, None], dtype=np.float64)  # the last stands for no threshold
     drawn = [cuts[choice.choose(cells)] for (cells,) in resampler.draw(n_replicates, seed=seed)]
     thresholds = np.concatenate(drawn)
@@ -164,16 +127,22 @@ def _bootstrap(
 def _candidate_ends(place: IntArray, label: IntArray, n_distinct: int) -> IntArray:
     """Return the distinct scores, as places from the top, that resamples may cut below."""
     negatives = np.sort(place[label == 0])
-    spread = np.linspace(0, len(negatives) - 1, _SPREAD_NEGATIVES).astype(np.int64)
+    # Evenly over the log of the rank: a rate is cut as finely at 1 % as at 50 %.
+    ranks = np.geomspace(1, len(negatives), _SPREAD_NEGATIVES).astype(np.int64) - 1
     return np.unique(
         np.concatenate(
-            [place[label == 1], negatives[:_TOP_NEGATIVES], negatives[spread], [n_distinct - 1]]
+            [place[label == 1], negatives[:_TOP_NEGATIVES], negatives[ranks], [n_distinct - 1]]
         )
     )
 
 
-def _cut_below(distinct: FloatArray, chosen: int) -> float | None:
-    """Return a threshold under the ``chosen`` score from the top and above the next one."""
+def cut_below(distinct: FloatArray, chosen: int) -> float | None:
+    """Return a threshold under the ``chosen`` score from the top and above the next one.
+
+    Args:
+        distinct: Distinct scores, the highest first.
+        chosen: Place of the last score that counts, ``NONE`` where none does.
+    """
     if chosen == NONE:
         return None
     score = float(distinct[chosen])
@@ -183,7 +152,8 @@ def _cut_below(distinct: FloatArray, chosen: int) -> float | None:
     return halfway if halfway > distinct[chosen + 1] else score
 
 
-def _period_days(objective: Objective, days: float | None, n_rows: int) -> float | None:
+def days_for(objective: Objective, days: float | None, n_rows: int) -> float | None:
+    """Return the length of the period: by the traffic that the objective states, else as given."""
     if isinstance(objective, AlertBudgetObjective) and objective.rows_per_day is not None:
         return n_rows / objective.rows_per_day
     return days

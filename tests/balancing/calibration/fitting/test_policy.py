@@ -138,10 +138,11 @@ def test_a_contracts_policy_settings_are_understood(rows: Any) -> None:
     assert PolicyObjectives.model_validate(PolicySettings().model_dump()) == PolicyObjectives()
 
 
-def test_segments_are_said_to_be_unused(rows: Any, caplog: pytest.LogCaptureFixture) -> None:
-    rows.fit(None, None, settings={"review": FPR, "decline": PRECISION, "segments": ["country"]})
-
-    assert "segments are not used" in caplog.text
+def test_thresholds_by_segment_need_segments(rows: Any) -> None:
+    with pytest.raises(CalibrationError, match="wanted by country, and the calibration rows"):
+        rows.fit(
+            None, None, settings={"review": FPR, "decline": PRECISION, "segments": ["country"]}
+        )
 
 
 def test_a_misspelt_objective_is_refused(rows: Any) -> None:

@@ -18,6 +18,9 @@ from features.splits import PARTS, TEST, TRAIN, assign_parts
 from features.velocity_table import add_velocity, check_history
 from infra.storage import sha256_file, sha256_json
 
+SEPARATE_TEST = "__is_separate_test"
+"""Column that says, while a feature table is made, whether a row is of a separate test file."""
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureTable:
@@ -82,15 +85,12 @@ def build_feature_table(
     # Rows without a known label are part of the others' past; they leave after that.
     events = add_velocity(labelled.frame, contract)
     rows = derive(events.filter(pl.col(LABEL).is_not_null()), contract)
-    table = _with_reserved_columns(rows, contract)
-    parts = _parts(table, rows, contract, has_separate_test=test is not None)
-    kept = table.select(
-        "row_id", "event_time", "amount_minor", *_features(contract), "label", parts
-    )
+    table = with_reserved_columns(rows, contract)
+    parts = parts_of(table, contract, has_separate_test=test is not None)
+    kept = table.with_columns(parts).select(table_columns(contract))
     train = rows.filter(parts == TRAIN)
     feature_set = FeatureSet.fit(contract, train, input_types=input_types)
-    counts = _counts(kept, labelled) | _out_of_order(labelled.frame, contract)
-    return FeatureTable(kept, feature_set, counts)
+    return FeatureTable(kept, feature_set, count_rows(kept, labelled, contract))
 
 
 def input_types_of(schema: Mapping[str, pl.DataType], contract: Contract) -> dict[str, str]:
@@ -118,28 +118,14 @@ def with_row_id(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     return frame.with_columns(row_id=pl.int_range(pl.len()).cast(pl.String))
 
 
-_NO_FEATURES = {"simulation", "drafting"}
-_SEPARATE_TEST = "__is_separate_test"
+def table_columns(contract: Contract) -> tuple[str, ...]:
+    """Return the columns of a feature table, in order."""
+    features = (*contract.numeric_features, *contract.categorical_features)
+    return ("row_id", "event_time", "amount_minor", *features, LABEL, "part")
 
 
-def _labelled(
-    frame: pl.DataFrame,
-    contract: Contract,
-    as_of: datetime | None,
-    labels: pl.DataFrame | None,
-    test: pl.DataFrame | None,
-) -> LabelledFrame:
-    """Label the rows to fit on and the separate test rows as one table, in this order."""
-    rows = with_row_id(conform(frame, contract), contract)
-    rows = rows.with_columns(pl.lit(value=False).alias(_SEPARATE_TEST))
-    if test is not None:
-        late = with_row_id(conform(test, contract), contract)
-        late = late.with_columns(pl.lit(value=True).alias(_SEPARATE_TEST))
-        rows = pl.concat([rows, late.select(rows.columns)], how="vertical_relaxed")
-    return attach_labels(rows, contract, as_of=as_of, labels=labels)
-
-
-def _with_reserved_columns(rows: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+def with_reserved_columns(rows: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """Return conformed rows with ``event_time`` and ``amount_minor``, null where there is none."""
     amount, time = contract.columns.amount, contract.event_time_column
     minor = to_minor_units(rows[amount.column], amount.currency) if amount else pl.lit(None)
     moment = pl.col(time) if time else pl.lit(None)
@@ -149,13 +135,22 @@ def _with_reserved_columns(rows: pl.DataFrame, contract: Contract) -> pl.DataFra
     )
 
 
-def _parts(
-    table: pl.DataFrame, rows: pl.DataFrame, contract: Contract, *, has_separate_test: bool
-) -> pl.Series:
+def parts_of(table: pl.DataFrame, contract: Contract, *, has_separate_test: bool) -> pl.Series:
+    """Return the part of each labelled row.
+
+    Args:
+        table: With ``event_time``, ``label``, the split's own column where there is one, and
+            ``SEPARATE_TEST``; rows of a separate test come last.
+        contract: Resolved against the table.
+        has_separate_test: Whether there is one; then every other row is for fitting.
+
+    Raises:
+        SplitError: If a part would have too few positives.
+    """
     split, delay = contract.split, contract.label.delay
     if not has_separate_test:
         return assign_parts(table, split, label_delay=delay)
-    is_test = rows[_SEPARATE_TEST]
+    is_test = table[SEPARATE_TEST]
     begins = table.filter(is_test)["event_time"].min()
     fitting = assign_parts(
         table.filter(~is_test),
@@ -168,19 +163,36 @@ def _parts(
     return fitting.append(test)
 
 
-def _features(contract: Contract) -> tuple[str, ...]:
-    return (*contract.numeric_features, *contract.categorical_features)
-
-
-def _counts(table: pl.DataFrame, labelled: LabelledFrame) -> dict[str, int]:
+def count_rows(table: pl.DataFrame, labelled: LabelledFrame, contract: Contract) -> dict[str, int]:
+    """Return ``FeatureTable.counts`` of a table, of which ``label`` and ``part`` are read."""
     counts: dict[str, int] = {}
     for name in PARTS:
-        label = table.filter(pl.col("part") == name)["label"]
+        label = table.filter(pl.col("part") == name)[LABEL]
         counts[f"{name}_rows"], counts[f"{name}_positives"] = len(label), int(label.sum())
     counts["gap_rows"] = table["part"].null_count()
     counts["immature_rows"] = labelled.n_immature
     counts["unlabelled_rows"] = labelled.n_unlabelled
-    return counts
+    return counts | _out_of_order(labelled.frame, contract)
+
+
+_NO_FEATURES = {"simulation", "drafting"}
+
+
+def _labelled(
+    frame: pl.DataFrame,
+    contract: Contract,
+    as_of: datetime | None,
+    labels: pl.DataFrame | None,
+    test: pl.DataFrame | None,
+) -> LabelledFrame:
+    """Label the rows to fit on and the separate test rows as one table, in this order."""
+    rows = with_row_id(conform(frame, contract), contract)
+    rows = rows.with_columns(pl.lit(value=False).alias(SEPARATE_TEST))
+    if test is not None:
+        late = with_row_id(conform(test, contract), contract)
+        late = late.with_columns(pl.lit(value=True).alias(SEPARATE_TEST))
+        rows = pl.concat([rows, late.select(rows.columns)], how="vertical_relaxed")
+    return attach_labels(rows, contract, as_of=as_of, labels=labels)
 
 
 def _out_of_order(frame: pl.DataFrame, contract: Contract) -> dict[str, int]:

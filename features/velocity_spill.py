@@ -60,7 +60,7 @@ def add_velocity_on_disk(
     folder: Path,
     history: pl.DataFrame | None = None,
     arrival: str | None = None,
-    rows_in_memory: int = ROWS_IN_MEMORY,
+    rows_in_memory: int | None = None,
 ) -> pl.DataFrame:
     """Return what :func:`features.velocity_table.add_velocity` returns, with less memory.
 
@@ -70,7 +70,7 @@ def add_velocity_on_disk(
         folder: Where the scratch folder is made.
         history: As for ``add_velocity``.
         arrival: As for ``add_velocity``.
-        rows_in_memory: Rows of one partition, about.
+        rows_in_memory: Rows of one partition, about; default: ``ROWS_IN_MEMORY``.
 
     Raises:
         ScratchDiskFull: If the disk cannot hold the partitions.
@@ -98,7 +98,7 @@ def spilling(
     n_rows: int,
     *,
     arrival: str | None = None,
-    rows_in_memory: int = ROWS_IN_MEMORY,
+    rows_in_memory: int | None = None,
 ) -> Iterator["VelocitySpill"]:
     """Yield a spill in a scratch folder of its own, which goes when the block ends.
 
@@ -107,12 +107,12 @@ def spilling(
         folder: Where the scratch folder is made.
         n_rows: Rows that will come, history included.
         arrival: Column that says when a row arrived; see ``add_velocity``.
-        rows_in_memory: Rows of one partition, about.
+        rows_in_memory: Rows of one partition, about; default: ``ROWS_IN_MEMORY``.
 
     Raises:
         ScratchDiskFull: If the disk cannot hold the partitions.
     """
-    n_buckets = max(1, math.ceil(n_rows / rows_in_memory))
+    n_buckets = max(1, math.ceil(n_rows / (rows_in_memory or ROWS_IN_MEMORY)))
     with _scratch(folder) as scratch:
         spill = VelocitySpill(contract, scratch, n_rows, n_buckets, arrival)
         try:

@@ -5,12 +5,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from features.contract import Contract
 from features.feature_set import FeatureSet
 from features.feature_table import build_feature_table, feature_table_key
+from features.large_feature_table import is_large, write_large_feature_table
 from features.splits import PARTS
 from infra.storage import immutable_folder, sha256_file
 
@@ -43,6 +45,8 @@ def featurize(
         as_of: The moment whose knowledge counts; default: the newest event time.
         labels: Labels from another table, where the contract says so.
         test_passed: Rows of a separate test file; then every other row is for fitting.
+
+    Files too large for memory take the way through the disk, to the same table.
     """
     # The rows that passed, too: corrected rows come in without a change of the files.
     passed_rows = [sha256_file(path) for path in (passed, test_passed) if path]
@@ -52,19 +56,19 @@ def featurize(
     if folder.is_dir():
         logger.info("feature table found", extra={"folder": folder.name})
         return folder
-    test = pl.read_parquet(test_passed) if test_passed else None
-    table = build_feature_table(
-        pl.read_parquet(passed),
-        contract,
-        input_types=input_types,
-        as_of=as_of,
-        labels=labels,
-        test=test,
-    )
+    make = _write_large if is_large(passed, contract, test_passed) else _write
     with immutable_folder(folder) as staging:
-        table.frame.write_parquet(staging / TABLE_FILE)
-        (staging / _FEATURE_SET).write_text(json.dumps(table.feature_set.to_json()), "utf-8")
-        (staging / _COUNTS).write_text(json.dumps(table.counts), "utf-8")
+        feature_set, counts = make(
+            staging / TABLE_FILE,
+            passed,
+            contract,
+            test_passed,
+            input_types=input_types,
+            as_of=as_of,
+            labels=labels,
+        )
+        (staging / _FEATURE_SET).write_text(json.dumps(feature_set.to_json()), "utf-8")
+        (staging / _COUNTS).write_text(json.dumps(counts), "utf-8")
     return folder
 
 
@@ -89,3 +93,23 @@ def summary(folder: Path) -> str:
     left_out = sum(counts[f"{why}_rows"] for why in ("gap", "immature", "unlabelled"))
     shown = f"; {left_out:,} left out: in a gap or without a label yet" if left_out else ""
     return f"rows (positive) in {', '.join(parts)}{shown}"
+
+
+def _write(
+    out: Path, passed: Path, contract: Contract, test_passed: Path | None, **how: Any
+) -> tuple[FeatureSet, dict[str, int]]:
+    test = pl.read_parquet(test_passed) if test_passed else None
+    table = build_feature_table(pl.read_parquet(passed), contract, test=test, **how)
+    table.frame.write_parquet(out)
+    return table.feature_set, table.counts
+
+
+def _write_large(
+    out: Path, passed: Path, contract: Contract, test_passed: Path | None, **how: Any
+) -> tuple[FeatureSet, dict[str, int]]:
+    # Beside the table and out of its folder: whatever is in there becomes part of it.
+    scratch = out.parent.parent
+    table = write_large_feature_table(
+        passed, contract, out, scratch=scratch, test_passed=test_passed, **how
+    )
+    return table.feature_set, table.counts

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
+from features import large_feature_table
 from features.contract import read_contract
 from features.ingestion.tables import fingerprint, scan_table
-from flows.featurization import featurize
+from flows.featurization import featurize, read_counts, read_features
 
 pytestmark = pytest.mark.xdist_group("trained")
 
@@ -99,6 +101,28 @@ def test_corrected_rows_make_another_table(trained, tmp_path) -> None:
         )
 
     assert len(folders) == 2
+
+
+def test_a_file_too_large_for_memory_makes_the_same_table(trained, tmp_path, monkeypatch) -> None:
+    schema = scan_table(trained.stream).collect_schema()
+    contract = read_contract("simulated_stream").resolve(schema.names())
+    made = []
+    for most_values, name in ((10**9, "memory"), (1, "disk")):
+        monkeypatch.setattr(large_feature_table, "_MOST_VALUES_IN_MEMORY", most_values)
+        folder = featurize(
+            trained.run / "data_passed.parquet",
+            contract,
+            input_types=dict.fromkeys(contract.request_columns, "text"),
+            fingerprints=[fingerprint(trained.stream).sha256],
+            root=tmp_path / name,
+        )
+        assert list((tmp_path / name).iterdir()) == [folder]
+        made.append((folder.name, read_features(folder), read_counts(folder)))
+
+    assert made[0][0] == made[1][0]
+    assert_frame_equal(made[0][1][0], made[1][1][0], check_exact=True)
+    assert made[0][1][1] == made[1][1][1]
+    assert made[0][2] == made[1][2]
 
 
 def test_a_separate_test_file_is_only_tested_on(train, frame, tmp_path) -> None:

@@ -5,6 +5,7 @@ import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from serving.verification import load_scorer
 NAME = "demo"
 CONTRACT = "simulated_stream"
 _FRAUD_RATE = 0.01
+_INSTANT = timedelta(microseconds=1)
 
 
 def run_demo(settings: Settings, *, n_rows: int, seed: int, as_json: bool) -> None:
@@ -42,13 +44,17 @@ def run_demo(settings: Settings, *, n_rows: int, seed: int, as_json: bool) -> No
         data=str(stream), contract=CONTRACT, name=NAME, actor=settings.actor, reason="demonstration"
     )
     outcome = run_training(request, settings)
-    row = _suspicious_row(settings, stream)
-    with _service(settings, workspace.root / "demo" / "service.log") as url:
+    row, moment = _suspicious_row(settings, stream)
+    # A state of its own: other streams have other transactions under the same ids.
+    state = stream.with_suffix(".db")
+    _give_a_past(settings, stream, state, as_of=moment - _INSTANT)
+    with _service(settings, state, workspace.root / "demo" / "service.log") as url:
         answer = _scored(url, row)
     facts = {
         **outcome.to_json(),
         "request": row,
         "answer": answer,
+        "state": str(state),
         "mlflow": settings.mlflow_uri,
         "seconds": round(time.monotonic() - started, 1),
     }
@@ -69,26 +75,43 @@ def _simulated(workspace: Workspace, *, n_rows: int, seed: int) -> Path:
     return path
 
 
-def _suspicious_row(settings: Settings, stream: Path) -> dict[str, Any]:
-    """Return the riskiest of the newest transactions, as a client would send it."""
+def _suspicious_row(settings: Settings, stream: Path) -> tuple[dict[str, Any], datetime]:
+    """Return the riskiest of the newest transactions, as a client would send it, and its moment."""
     from features.ingestion.conforming import conform
+    from flows.past_rows import scored_columns, with_past
     from serving.requests import request_rows
 
     scorer = load_scorer(ModelStore.open(settings), NAME)
     contract = scorer.bundle.contract
-    newest = conform(pl.read_parquet(stream).tail(2_000), contract)
+    rows = conform(scored_columns(pl.read_parquet(stream), contract), contract)
+    newest = with_past(rows, contract).tail(2_000)
     risk = scorer.score_frame(newest, with_reasons=False).risk_score
     riskiest = newest[[int(risk.argmax())]]
-    return request_rows(riskiest, contract, scorer.bundle.feature_set.input_types)[0]
+    row = request_rows(riskiest, contract, scorer.bundle.feature_set.input_types)[0]
+    return row, riskiest[str(contract.event_time_column)][0]
+
+
+def _give_a_past(settings: Settings, stream: Path, state: Path, *, as_of: datetime) -> None:
+    """Build the online state as it was at a moment, so that the scored row has a past."""
+    from flows.backfill import backfill_table, summary
+
+    outcome = backfill_table(settings, str(stream), CONTRACT, as_of=as_of, state_uri=str(state))
+    say("backfilled", summary(outcome))
 
 
 @contextmanager
-def _service(settings: Settings, log: Path) -> Iterator[str]:
+def _service(settings: Settings, state: Path, log: Path) -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with (
         log.open("wb") as stream,
-        running_service((NAME,), port=port, home=settings.root, log=stream.fileno()),
+        running_service(
+            (NAME,),
+            port=port,
+            home=settings.root,
+            state_uri=str(state),
+            log=stream.fileno(),
+        ),
     ):
         wait_until_ready(url)
         say("serving", f"{NAME} on {url}, until this is scored")
@@ -111,7 +134,10 @@ def _show(facts: dict[str, Any]) -> None:
     console.print("[bold]Where things are[/] (once in a shell: source .venv/bin/activate)")
     console.print(f"  report          {facts['report']}")
     console.print(f"  experiments     mlflow ui --backend-store-uri {facts['mlflow']}")
-    console.print(f"  the service     whitecrow serve --model {NAME}")
+    console.print(f"  what was before {facts['state']}")
+    console.print(
+        f"  the service     WHITECROW_STATE_URI={facts['state']} whitecrow serve --model {NAME}"
+    )
     console.print("[bold]On your own data[/]")
     console.print("  whitecrow contract draft DATA --label COLUMN --out mine.toml")
     console.print("  whitecrow train DATA --contract mine.toml")

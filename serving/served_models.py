@@ -137,7 +137,7 @@ def _path_of(scorer: Scorer, home: Path, state_uri: str | None) -> OnlinePath | 
         partial(open_state, contract, state_uri, folder=folder, patience=_PATIENCE_SECONDS)
     )
     try:
-        newest = link.ask(lambda state: state.describe().newest_event_time)
+        newest = link.ask(lambda state: state.newest())
     except StateUnreachable:
         # Logged by the link. The policy says what becomes of rows until it is back.
         return OnlinePath(scorer, link)

@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 from features.contract import Contract
 from features.contract_blocks import Names
 from features.labels import LABEL, known_after
+from features.online.comparison import TOLERANCE, relative_difference
 from features.online.evaluator import VelocityEvaluator
 from features.online.events import Event, EventReader, LabelReport
 from features.online.opening import open_state
 from features.online.state import OnlineState
 from features.velocity import VelocityPlan, velocity_plan
-
-TOLERANCE = 1e-12
-"""Relative. Counts and sums are equal whole numbers; what is divided may differ in the last bit."""
 
 _MOST_EVENTS = 6_000
 _AT = "__at"
@@ -89,7 +87,7 @@ def replay_velocity(
     found = _replayed(contract, sample.rows)
     wanted = expected[sample.rows[_AT]]
     compared = sample.is_compared(plan) & wanted["is_known"].to_numpy()[:, None]
-    difference = _relative(found, wanted.select(plan.names).cast(pl.Float64).to_numpy())
+    difference = relative_difference(found, wanted.select(plan.names).cast(pl.Float64).to_numpy())
     difference[~compared] = 0.0
     is_different = difference > TOLERANCE
     first = np.flatnonzero(is_different.any(axis=0))
@@ -208,16 +206,6 @@ def _reports(rows: pl.DataFrame, contract: Contract) -> Iterator[LabelReport]:
     for at, label, moment in zip(rows[_AT], rows[LABEL], moments, strict=True):
         if label is not None:
             yield LabelReport(str(at), int(label), moment)
-
-
-def _relative(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the relative difference of each pair; 0 where both are null, 1 where one is."""
-    is_null = np.isnan(found), np.isnan(wanted)
-    scale = np.maximum(np.maximum(np.abs(found), np.abs(wanted)), np.finfo(np.float64).tiny)
-    difference = np.abs(found - wanted) / scale
-    return np.where(
-        is_null[0] & is_null[1], 0.0, np.where(is_null[0] ^ is_null[1], 1.0, difference)
-    )
 
 
 def _end_of_time() -> int:

@@ -115,8 +115,6 @@ def preview_impact(
     old: Policy | None,
     new: Policy,
     *,
-    old_segments: tuple[str, ...] = (),
-    new_segments: tuple[str, ...] = (),
     shown_columns: Sequence[str] = (),
     minor_units_per_major: int = 100,
 ) -> Impact:
@@ -126,8 +124,6 @@ def preview_impact(
         preview: Rows as :class:`flows.calibration_rows.CalibrationRows` holds them.
         old: The policy until now; None where there is none to compare with.
         new: The policy that may come.
-        old_segments: Columns that the old policy goes by.
-        new_segments: Columns that the new policy goes by.
         shown_columns: Columns to tell apart in the preview, those of the new policy first.
         minor_units_per_major: Minor units in one unit of the amounts' currency.
     """
@@ -136,9 +132,9 @@ def preview_impact(
         (pl.col("amount_minor") / minor_units_per_major).alias("amount"),
         *shown_columns,
     )  # fmt: skip
-    rows = _with_decisions(rows, preview, new, new_segments, NEW)
+    rows = _with_decisions(rows, preview, new, NEW)
     if old is not None:
-        rows = _with_decisions(rows, preview, old, old_segments, OLD)
+        rows = _with_decisions(rows, preview, old, OLD)
     times = preview["event_time"].drop_nulls()
     days = None if times.is_empty() else period_days(times.to_numpy())
     flipped = None if old is None else _flipped(rows)
@@ -156,13 +152,9 @@ def preview_impact(
 
 
 def _with_decisions(
-    rows: pl.DataFrame,
-    preview: pl.DataFrame,
-    policy: Policy,
-    columns: tuple[str, ...],
-    which: str,
+    rows: pl.DataFrame, preview: pl.DataFrame, policy: Policy, which: str
 ) -> pl.DataFrame:
-    segment = segment_keys(preview, columns)
+    segment = segment_keys(preview, policy.segment_columns)
     amount = preview["amount_minor"].cast(pl.Float64).to_numpy()
     score, decision = policy.decide(logits_of(preview), amount_minor=amount, segment=segment)
     review, decline = (

@@ -89,6 +89,9 @@ def make_policy(store: ModelStore, bundle: ModelBundle, version: str, asked: Rec
     """
     name, contract = bundle.manifest.name, bundle.contract
     wanted = read_policy_file(asked.policy_file, contract)
+    anchor = None if asked.anchor is None else store.policy(name, asked.anchor)
+    if anchor is not None and anchor.thresholds.needs_segments:
+        wanted = wanted.model_copy(update={"segments": anchor.segment_columns})
     counts = training_segments(store, name, version)
     given = calibration_rows(
         store,
@@ -112,6 +115,7 @@ def make_policy(store: ModelStore, bundle: ModelBundle, version: str, asked: Rec
         training=_training_figures(bundle.manifest, counts, wanted),
         actor=asked.actor,
         reason=asked.reason,
+        anchor=anchor,
         force=asked.force,
         seed=asked.seed,
     )

@@ -38,6 +38,8 @@ class PolicyRequest:
         training: What a post-processing takes from training.
         actor: Who asks.
         reason: Why.
+        anchor: A policy whose thresholds are kept at their false-positive rates; None where the
+            objectives decide.
         force: Accept a post-processing that ranks worse with certainty.
         seed: Decides folds and resamples.
     """
@@ -48,6 +50,7 @@ class PolicyRequest:
     training: TrainingFigures
     actor: str
     reason: str
+    anchor: Policy | None = None
     force: bool = False
     seed: int = 0
 
@@ -122,6 +125,7 @@ def _fitted(
         model_sha256=request.bundle.model_sha256,
         post_processing=post_processing,
         prior_shift=prior_shift,
+        anchor=request.anchor,
         force=request.force,
         calibration_fingerprint=request.rows.fingerprint,
         actor=request.actor,

@@ -5,29 +5,35 @@ left out and never counted as negative. What a missing label means once the dela
 is the contract's ``absent_means``.
 """
 
-import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import polars as pl
 
 from features.contract import Contract
-from features.contract_blocks import EventTime
 from features.durations import microseconds
-from features.ingestion.data_error import DataError
 from features.ingestion.tables import read_table
-from features.ingestion.timestamps import to_utc
-from features.ingestion.typed_text import without_missing
+from features.joined_labels import joined_labels
+from features.label_values import (
+    LABEL,
+    LABEL_REPORTED_AT,
+    LabelError,
+    binary_labels,
+    label_column,
+    label_text,
+    reported_moments,
+)
 
-logger = logging.getLogger(__name__)
-
-LABEL = "label"
-LABEL_REPORTED_AT = "label_reported_at"
-_SHOWN_VALUES = 5
-
-
-class LabelError(DataError):
-    """Raised when a label is not two known classes; says what was counted."""
+__all__ = [
+    "LABEL",
+    "LABEL_REPORTED_AT",
+    "LabelError",
+    "LabelledFrame",
+    "attach_labels",
+    "known_after",
+    "label_text",
+    "reported_labels",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +127,11 @@ def reported_labels(
     """
     if contract.label.source is not None:
         table = labels if labels is not None else read_table(contract.label.source)
-        return frame.with_columns(_joined_labels(frame, contract, table, as_of))
-    label = _binary(_column(frame, contract.label.column, "the table"), contract)
+        return frame.with_columns(joined_labels(frame, contract, table, as_of))
+    label = binary_labels(label_column(frame, contract.label.column, "the table"), contract)
     if contract.label.reported_at is None:
         return frame.with_columns(label)
-    reported = _reported(frame, contract, "the table").alias(LABEL_REPORTED_AT)
+    reported = reported_moments(frame, contract, "the table").alias(LABEL_REPORTED_AT)
     return frame.with_columns(label, reported)
 
 
@@ -176,126 +182,6 @@ def _seen(
 
 def _nowhere(frame: pl.DataFrame) -> pl.Series:
     return pl.repeat(value=False, n=frame.height, eager=True)
-
-
-def _joined_labels(
-    frame: pl.DataFrame, contract: Contract, table: pl.DataFrame, moment: datetime | None
-) -> list[pl.Series]:
-    """Return the labels of another table, those reported by ``moment``, in this row order.
-
-    Where the contract says when they were reported, that comes second.
-    """
-    key = contract.label.key
-    assert key is not None
-    where = f"the label table {contract.label.source}"
-    outcomes = pl.DataFrame(
-        {
-            "key": _key_text(_column(table, key, where)),
-            LABEL: _binary(_column(table, contract.label.column, where), contract),
-        }
-    )
-    if contract.label.reported_at is not None:
-        outcomes = outcomes.with_columns(_reported(table, contract, where).alias(LABEL_REPORTED_AT))
-        if moment is not None:
-            at = pl.col(LABEL_REPORTED_AT)
-            seen = at.is_null() | (at <= moment)
-            outcomes = outcomes.filter(seen)
-    keys = pl.DataFrame({"key": _key_text(_column(frame, key, "the table"))})
-    newest = _one_per_key(outcomes.drop_nulls(["key", LABEL]), where)
-    joined = keys.join(newest, on="key", how="left", maintain_order="left")
-    logger.info(
-        "labels joined",
-        extra={"labels": newest.height, "found": joined.height - joined[LABEL].null_count()},
-    )
-    return joined.drop("key").get_columns()
-
-
-def _one_per_key(outcomes: pl.DataFrame, where: str) -> pl.DataFrame:
-    """Return the last report of every key; reports that contradict each other are refused."""
-    if LABEL_REPORTED_AT in outcomes.columns:
-        outcomes = _last_reports(outcomes)
-    outcomes = outcomes.unique(maintain_order=True)
-    n_contradicted = outcomes.filter(pl.col("key").is_duplicated())["key"].n_unique()
-    if n_contradicted:
-        raise LabelError(
-            f"{n_contradicted} key(s) of {where} have both classes. Keep one row a key, "
-            "or name label.reported_at so that the last report counts."
-        )
-    return outcomes
-
-
-def _last_reports(outcomes: pl.DataFrame) -> pl.DataFrame:
-    """Keep the last reports of every key, each with the moment from which its class was known.
-
-    A report without a moment is known from the label delay on, whatever comes later.
-    """
-    at, is_positive = pl.col(LABEL_REPORTED_AT), pl.col(LABEL) == 1
-    newest = [at.filter(kind).max().over("key") for kind in (is_positive, ~is_positive)]
-    contradicted = pl.when(is_positive).then(newest[1]).otherwise(newest[0])
-    stands = contradicted.is_null() | (at > contradicted)
-    is_last = at.is_null() | (at == at.max().over("key")) | stands
-    since = pl.when(at.null_count() == 0).then(at.min())
-    return outcomes.filter(is_last).group_by("key", LABEL, maintain_order=True).agg(since)
-
-
-def _reported(table: pl.DataFrame, contract: Contract, where: str) -> pl.Series:
-    name = contract.label.reported_at
-    assert name is not None
-    zone = contract.columns.event_time.time_zone if contract.columns.event_time else "UTC"
-    return to_utc(_column(table, name, where), EventTime(column=name, time_zone=zone))
-
-
-def _column(table: pl.DataFrame, name: str, where: str) -> pl.Series:
-    if name not in table.columns:
-        shown = ", ".join(map(repr, table.columns[:_SHOWN_VALUES]))
-        raise LabelError(f"Column {name!r} is missing from {where}, which has {shown}.")
-    return table[name]
-
-
-def _key_text(column: pl.Series) -> pl.Series:
-    whole = column.cast(pl.Int64, strict=False) if column.dtype.is_float() else column
-    return whole.cast(pl.String)
-
-
-def _binary(column: pl.Series, contract: Contract) -> pl.Series:
-    """Return 1 where a value is the positive one, 0 where it is the other, null where none."""
-    values = label_text(column)
-    positive = label_text(pl.Series([contract.label.positive], strict=False)).first()
-    counts = values.drop_nulls().value_counts(sort=True)
-    if counts.height > 2:
-        raise LabelError(
-            f"Label {column.name!r} has {counts.height} values ({_shown(counts)}); it must have "
-            "two. Make the label of the other rows missing, or merge values before."
-        )
-    if counts.height == 2 and positive not in counts[column.name]:
-        raise LabelError(
-            f"Label {column.name!r} is never {contract.label.positive!r} ({_shown(counts)}). "
-            "Set label.positive to the value of the rare class."
-        )
-    label: pl.Series = (values == positive).cast(pl.Int8)
-    return label.alias(LABEL)
-
-
-def label_text(column: pl.Series) -> pl.Series:
-    """Return label values in one spelling: ``1``, ``"1"``, ``1.0`` and ``true`` are the same.
-
-    Example:
-        >>> label_text(pl.Series(["1.0", '"0"', "TRUE", "NA", "paid"])).to_list()
-        ['1', '0', '1', None, 'paid']
-    """
-    if column.dtype == pl.Boolean:
-        return column.cast(pl.Int8).cast(pl.String)
-    text = without_missing(column.cast(pl.String).str.strip_chars().str.strip_chars("\"'"))
-    numbers = text.cast(pl.Float64, strict=False)
-    whole = numbers.cast(pl.Int64, strict=False).cast(pl.String)
-    is_whole = (numbers.round(0) == numbers).fill_null(value=False) & whole.is_not_null()
-    spelt = text.str.to_lowercase().replace_strict({"true": "1", "false": "0"}, default=text)
-    return whole.zip_with(is_whole, spelt).alias(column.name)
-
-
-def _shown(counts: pl.DataFrame) -> str:
-    pairs = [f"{value!r}: {n}" for value, n in counts.head(_SHOWN_VALUES).rows()]
-    return ", ".join(pairs) + (", …" if counts.height > _SHOWN_VALUES else "")
 
 
 def _check_classes(labelled: LabelledFrame, contract: Contract) -> None:

@@ -138,7 +138,7 @@ def _segment_threshold(
         n_rows=len(label),
         n_positives=n_positives,
         achieved=achieved,
-        reason=f"{reason}; own rows weigh {weight:.2g}, all rows {1 - weight:.2g}",
+        reason=f"{reason}; own rows weigh {weight:.3f}, all rows {1 - weight:.3f}",
     )
 
 

@@ -72,6 +72,12 @@ def run_command(home: Path, *arguments: Any) -> Done:
 
 
 @pytest.fixture(scope="session")
+def command() -> Whitecrow:
+    """Runs commands on a state folder that need no orchestration."""
+    return run_command
+
+
+@pytest.fixture(scope="session")
 def whitecrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whitecrow]:
     """Runs commands on a state folder; flows report to one Prefect server of the session."""
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:

@@ -12,7 +12,7 @@ from features.ingestion.conforming import as_text
 from features.ingestion.data_error import DataError
 from features.ingestion.tables import read_table
 from features.ingestion.timestamps import to_utc
-from features.labels import label_text
+from features.label_values import label_text
 from features.online.events import LabelReport, microseconds_of
 from features.online.opening import open_state
 from features.online.state import LabelCounts, OnlineState

@@ -27,7 +27,6 @@ import polars as pl
 from features.aggregates import entity_columns
 from features.contract import Contract
 from features.contract_blocks import Names
-from features.label_rate import with_labels
 from features.labels import LABEL, LABEL_REPORTED_AT
 from features.velocity import velocity_plan
 from features.velocity_events import TableEvents
@@ -51,44 +50,6 @@ _YOUNG_SECONDS = 60
 
 class ScratchDiskFull(WhitecrowError):
     """Raised when the disk cannot hold the partitions; says what to do."""
-
-
-def add_velocity_on_disk(
-    frame: pl.DataFrame,
-    contract: Contract,
-    *,
-    folder: Path,
-    history: pl.DataFrame | None = None,
-    arrival: str | None = None,
-    rows_in_memory: int | None = None,
-) -> pl.DataFrame:
-    """Return what :func:`features.velocity_table.add_velocity` returns, with less memory.
-
-    Args:
-        frame: As for ``add_velocity``.
-        contract: As for ``add_velocity``.
-        folder: Where the scratch folder is made.
-        history: As for ``add_velocity``.
-        arrival: As for ``add_velocity``.
-        rows_in_memory: Rows of one partition, about; default: ``ROWS_IN_MEMORY``.
-
-    Raises:
-        ScratchDiskFull: If the disk cannot hold the partitions.
-    """
-    plan = velocity_plan(contract)
-    if not plan or frame.is_empty():
-        return add_velocity(frame, contract, history=history, arrival=arrival)
-    tables = [(False, frame)] if history is None else [(True, history), (False, frame)]
-    n_rows = sum(table.height for _, table in tables)
-    with spilling(
-        contract, folder, n_rows, arrival=arrival, rows_in_memory=rows_in_memory
-    ) as spill:
-        for is_history, table in tables:
-            labelled = with_labels(table, contract) if plan.label_features else table
-            for chunk in labelled.iter_slices(CHUNK_ROWS):
-                spill.add(chunk, is_history=is_history)
-        made = pl.concat(spill.features())
-    return frame.with_columns(made.get_columns())
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from balancing.calibration.fitting.post_processing import Kind
 from features.contract import Contract
+from features.segments import check_segments
 from infra.errors import InputError
 from infra.objectives import Objective
 
@@ -113,13 +114,10 @@ def read_policy_file(path: Path | None, contract: Contract) -> PolicyFile:
         wanted = PolicyFile.model_validate(settled | given)
     except ValidationError as error:
         raise PolicyFileError(f"{path}: {_first_problem(error)}.") from None
-    allowed = (*contract.categorical_features, *contract.derived)
-    for column in wanted.segments:
-        if column not in allowed:
-            raise PolicyFileError(
-                f"{path or contract.name}: segments: {column!r} is neither a categorical nor a "
-                f"derived column of {contract.name!r} (there are: {', '.join(allowed) or 'none'})."
-            )
+    try:
+        check_segments(wanted.segments, contract, where="segments")
+    except ValueError as error:
+        raise PolicyFileError(f"{path or contract.name}: {error}.") from None
     return wanted
 
 

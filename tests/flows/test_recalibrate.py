@@ -10,9 +10,8 @@ import polars as pl
 import pytest
 from mlflow import MlflowClient
 
-from features.ingestion.conforming import conform
 from flows.calibration_rows import calibration_rows
-from flows.kept_rows import CALIBRATION_FILE, FITTED_ROWS_FILE, row_digests
+from flows.kept_rows import CALIBRATION_FILE
 from infra.ledger import Ledger
 from infra.storage import sha256_file
 from serving.model_store import ModelStore
@@ -43,21 +42,6 @@ def policy_file(tmp_path):
         return tmp_path / "policy.toml"
 
     return write
-
-
-TIMELESS = """
-name = "timeless"
-[columns]
-id = "TRANSACTION_ID"
-amount = {column = "TX_AMOUNT", currency = "EUR"}
-categorical = ["MERCHANT_CATEGORY"]
-[label]
-column = "TX_FRAUD"
-[split]
-by = "random"
-[policy]
-review = {objective = "max_fpr", max_fpr = 0.05}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -236,6 +220,22 @@ def test_logits_of_newer_rows_are_those_that_are_served(trained, newer) -> None:
     np.testing.assert_allclose(both["logit_positive"], both["logit_positive_new"], atol=1e-5)
 
 
+def test_history_is_the_past_of_rows_that_come_without_it(trained, frame, newer, tmp_path) -> None:
+    bundle = trained.store.bundle("stream", "1")
+    begins = frame["TX_DATETIME"].max() - timedelta(days=40)
+    is_late = pl.col("TX_DATETIME") > begins
+    frame.slice(1).filter(is_late).write_parquet(tmp_path / "late.parquet")
+    frame.slice(1).filter(~is_late).write_parquet(tmp_path / "early.parquet")
+
+    def logits(data: Path, **more: str) -> pl.DataFrame:
+        rows = calibration_rows(trained.store, bundle, "1", str(data), **more).frame
+        return rows.filter(pl.col("event_time") > begins).select("row_id", "logit_positive")
+
+    whole = logits(newer)
+    assert logits(tmp_path / "late.parquet", history=str(tmp_path / "early.parquet")).equals(whole)
+    assert not logits(tmp_path / "late.parquet").equals(whole)
+
+
 def test_a_known_base_rate_moves_scores_and_no_decision_by_false_positives(
     whitecrow, home, stream, policy_file
 ) -> None:
@@ -273,55 +273,6 @@ def test_post_processing_is_what_the_file_says(whitecrow, home, stream, policy_f
     assert done.code == 0, done.err
     assert done.json["post_processing"] in lines
     load_scorer(ModelStore(home), "stream:1")
-
-
-@pytest.fixture(scope="module")
-def timeless(train, frame, tmp_path_factory) -> tuple[Path, Path]:
-    """A state folder with a model of rows that carry no time, and the table it was made from."""
-    folder = tmp_path_factory.mktemp("timeless")
-    (folder / "contract.toml").write_text(TIMELESS)
-    data = folder / "data.parquet"
-    frame.select("TRANSACTION_ID", "TX_AMOUNT", "MERCHANT_CATEGORY", "TX_FRAUD").head(
-        4_000
-    ).write_parquet(data)
-    done = train(folder / "home", data, contract=folder / "contract.toml")
-    assert done.code == 0, done.err
-    return folder / "home", data
-
-
-def test_rows_without_time_are_told_from_those_seen_by_what_they_hold(
-    whitecrow, timeless, frame, tmp_path
-) -> None:
-    home, data = timeless
-    old, unseen = pl.read_parquet(data), frame.slice(4_000, 4_000)
-    unseen = unseen.select(old.columns).with_columns(pl.col("TX_AMOUNT") + 0.001)
-    pl.concat([old, unseen]).write_parquet(tmp_path / "both.parquet")
-
-    done = whitecrow(home, "recalibrate", "timeless", tmp_path / "both.parquet",
-                     "--reason", "x", "--json")  # fmt: skip
-
-    assert done.code == 0, done.err
-    calibration = done.json["calibration"]
-    n_seen = calibration["left_out"]["seen in training"]
-    assert calibration["rows"] + n_seen == 8_000
-    assert 0.6 * 4_000 <= n_seen < 4_000  # train and validation, of five parts seven
-
-
-def test_rows_without_time_that_were_all_seen_are_refused(whitecrow, timeless, tmp_path) -> None:
-    home, data = timeless
-    bundle = ModelStore(home).bundle("timeless", "1")
-    table = pl.read_parquet(data)
-    arrays = bundle.feature_set.transform(conform(table, bundle.contract))
-    seen = pl.read_parquet(home / "calibration" / "timeless" / "1" / FITTED_ROWS_FILE)["digest"]
-    is_seen = np.isin(row_digests(arrays.numeric, arrays.categorical), seen.to_numpy())
-    table.filter(is_seen).write_parquet(tmp_path / "seen.parquet")
-
-    done = whitecrow(
-        home, "recalibrate", "timeless", tmp_path / "seen.parquet", "--reason", "x", "--json"
-    )
-
-    assert done.code == 2
-    assert "each was seen in training or breaks a row rule" in done.error
 
 
 def test_for_people_it_says_what_to_do_next(whitecrow, home, stream) -> None:

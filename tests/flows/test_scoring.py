@@ -1,6 +1,9 @@
 """A file's scores are the service's answers are the evaluation's scores, bit for bit."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -36,26 +39,70 @@ def test_every_row_is_answered_in_order(scored, frame) -> None:
     ]  # fmt: skip
 
 
-def test_the_service_gives_the_same_answers(trained, scored, frame, tmp_path: Path) -> None:
-    bundle, port = trained.store.bundle("stream", "1"), free_port()
-    chosen = frame.gather_every(400)
+def test_the_service_gives_the_same_answers(whitecrow, trained, scored, frame, tmp_path) -> None:
+    """A file with its past, and requests one by one after a backfill, across a restart."""
+    newest = frame.tail(60)
+    moment = newest["TX_DATETIME"][0] - timedelta(microseconds=1)
+    state = tmp_path / "state.db"
+    done = whitecrow(
+        trained.home, "backfill", trained.stream, "-c", "simulated_stream",
+        "--as-of", moment.isoformat(), "--state", state, "--json",
+    )  # fmt: skip
+    bundle = trained.store.bundle("stream", "1")
     rows = request_rows(
-        conform(chosen, bundle.contract), bundle.contract, bundle.feature_set.input_types
+        conform(newest, bundle.contract), bundle.contract, bundle.feature_set.input_types
     )
+    reports = [
+        {"id": row["TRANSACTION_ID"], "label": 1, "reported_at": row["REPORTED_AT"].isoformat()}
+        for row in frame.filter(pl.col("REPORTED_AT") > moment).iter_rows(named=True)
+    ]
+
+    with served(trained.home, state) as client:
+        reported = client.post("/v1/labels", json={"labels": reports}).json()
+        answers = [client.post("/v1/score", json=row).json() for row in rows[:25]]
+    with served(trained.home, state) as client:
+        batch = client.post("/v1/score/batch", json={"rows": rows[20:]}).json()["results"]
+
+    assert done.code == 0, done.err
+    assert done.json["proof"]["holds"]
+    assert reported["accepted"] + reported["unknown"] == len(reports) > 0
+    expected = scored.tail(60)
+    for name in ("id", "risk_score", "decision", "reasons", "flags"):
+        assert [answer[name] for answer in answers] == expected[name][:25].to_list()
+        assert [answer[name] for answer in batch] == expected[name][20:].to_list()
+
+
+@contextmanager
+def served(home: Path, state: Path) -> Iterator[httpx.Client]:
+    """A server for the model, on a state of its own."""
+    port = free_port()
     with (
-        (tmp_path / "service.log").open("wb") as log,
-        running_service(("stream",), port=port, home=trained.home, log=log.fileno()),
+        state.with_suffix(".log").open("ab") as log,
+        running_service(("stream",), port=port, home=home, state_uri=str(state), log=log.fileno()),
     ):
         url = f"http://127.0.0.1:{port}"
         wait_until_ready(url, timeout=90)
-        answers = [httpx.post(f"{url}/v1/score", json=row, timeout=20).json() for row in rows]
-        batch = httpx.post(f"{url}/v1/score/batch", json={"rows": rows}, timeout=20).json()
+        with httpx.Client(base_url=url, timeout=20) as client:
+            yield client
 
-    expected = scored.gather_every(400)
-    assert len(rows) == 50
-    for name in ("id", "risk_score", "decision", "reasons", "flags"):
-        assert [answer[name] for answer in answers] == expected[name].to_list()
-        assert [answer[name] for answer in batch["results"]] == expected[name].to_list()
+
+def test_newer_rows_with_their_history_score_as_one_table(
+    whitecrow, trained, scored, frame, tmp_path
+) -> None:
+    out, alone = tmp_path / "out.parquet", tmp_path / "alone.parquet"
+    frame.head(19_000).write_parquet(tmp_path / "before.parquet")
+    frame.tail(1_200).write_parquet(tmp_path / "new.parquet")  # 200 rows are in both
+    model = ("-m", "stream", "--no-reasons", "-o")
+
+    done = whitecrow(
+        trained.home, "score", tmp_path / "new.parquet", *model, out,
+        "--history", tmp_path / "before.parquet",
+    )  # fmt: skip
+    whitecrow(trained.home, "score", tmp_path / "new.parquet", *model, alone)
+
+    assert done.code == 0, done.err
+    assert pl.read_parquet(out)["risk_score"].equals(scored["risk_score"].tail(1_200))
+    assert not pl.read_parquet(alone)["risk_score"].equals(scored["risk_score"].tail(1_200))
 
 
 def test_evaluation_used_the_same_scores(trained, scored) -> None:
@@ -75,18 +122,20 @@ def test_evaluation_used_the_same_scores(trained, scored) -> None:
     assert judged["n_rows"] == test.height
 
 
-def test_a_table_without_the_label_scores_the_same(
+def test_without_labels_a_table_scores_the_same_until_labels_would_be_known(
     whitecrow, trained, scored, frame, tmp_path
 ) -> None:
     bare = frame.drop("TX_FRAUD", "TX_FRAUD_SCENARIO", "REPORTED_AT")
     bare.write_csv(tmp_path / "bare.csv")
-
     out = tmp_path / "out.parquet"
 
     done = whitecrow(trained.home, "score", tmp_path / "bare.csv", "-m", "stream:1", "-o", out)
 
     assert done.code == 0, done.err
-    assert pl.read_parquet(out).equals(scored)
+    assert "no labels" in done.err
+    is_early = frame["TX_DATETIME"] < frame["TX_DATETIME"][0] + timedelta(days=14)
+    assert pl.read_parquet(out).filter(is_early).equals(scored.filter(is_early))
+    assert not pl.read_parquet(out)["risk_score"].equals(scored["risk_score"])
 
 
 def test_scores_without_reasons_are_the_same_scores(whitecrow, trained, scored, tmp_path) -> None:

@@ -119,6 +119,12 @@ def test_a_single_row_and_a_batch_give_the_same_scores(ask: Ask, shop_row) -> No
         ("DELETE", "/v1/models/shop/score", {}, 405, "method_not_allowed"),
         ("POST", "/v1/model", {}, 405, "method_not_allowed"),
         ("POST", "/metrics", {}, 405, "method_not_allowed"),
+        ("GET", "/v1/labels", {}, 405, "method_not_allowed"),
+        (
+            "POST", "/v1/labels", {"json": {"labels": [{"id": 1, "label": 1}]}},
+            404, "no_online_state",
+        ),
+        ("POST", "/v1/models/shop/labels", {"json": {"labels": [1]}}, 422, "wrong_type"),
         ("POST", "/v1/score", {"content": b"{"}, 400, "malformed_json"),
         ("POST", "/v1/score", {"content": b'{"AMOUNT": NaN}'}, 400, "malformed_json"),
         ("POST", "/v1/score", {"content": b'{"A": 1, "A": 1}'}, 400, "duplicate_field"),

@@ -8,6 +8,7 @@ pack it and two stores give the same features.
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from features.aggregates import LabelRateFeature
 from features.durations import microseconds
@@ -92,6 +93,7 @@ def stored_amount(amount_minor: int | None) -> int:
     return amount_minor
 
 
+@lru_cache(maxsize=1 << 16)
 def value_code(value: str | None) -> int:
     """Return the signed 64-bit code of a value; equal values have equal codes.
 

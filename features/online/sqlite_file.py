@@ -21,7 +21,6 @@ CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 {ENTITY_SCHEMA}
 """
 _CACHE_KIB = 64 << 10
-_MAPPED_BYTES = 4 << 30
 
 
 def connect(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
@@ -47,7 +46,6 @@ def connect(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
             "synchronous = NORMAL",
             "wal_autocheckpoint = 0",
             f"cache_size = -{_CACHE_KIB}",
-            f"mmap_size = {_MAPPED_BYTES}",
         ):
             connection.execute(f"PRAGMA {setting}")
         return connection

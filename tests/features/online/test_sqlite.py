@@ -26,12 +26,19 @@ from pathlib import Path
 from features.contract import parse_contract
 from features.online.events import Event
 from features.online.opening import open_state
+from features.online.state import StateUnreachable
 
 contract = parse_contract(json.loads(sys.argv[1]), source="watched")
 state = open_state(contract, folder=Path(sys.argv[2]))
 for n in range(int(sys.argv[4])):
     name = f"{sys.argv[3]}{n}"
-    state.apply([Event(name, int(sys.argv[5]) + n, 100, ("c", "s"), ("s", "chip"))])
+    event = Event(name, int(sys.argv[5]) + n, 100, ("c", "s"), ("s", "chip"))
+    while True:
+        try:
+            state.apply([event])
+            break
+        except StateUnreachable:  # a busy machine: the client sends it again
+            continue
     print(name, flush=True)
 """
 

@@ -24,11 +24,10 @@ aggregates = ["count"]
 
 @pytest.fixture(scope="module")
 def small(frame) -> pl.DataFrame:
-    """2,000 rows, 60 of them fraud."""
-    is_fraud = pl.col("TX_FRAUD") == 1
-    return pl.concat([frame.filter(is_fraud).head(60), frame.filter(~is_fraud).head(1_940)]).sort(
-        "TX_DATETIME"
-    )
+    """2,000 rows of the whole period, 60 of them fraud."""
+    frauds, others = frame.filter(TX_FRAUD=1).head(60), frame.filter(TX_FRAUD=0)
+    spread = others.gather_every(others.height // 1_940).head(1_940)
+    return pl.concat([frauds, spread]).sort("TX_DATETIME")
 
 
 @pytest.fixture
@@ -164,6 +163,13 @@ def test_too_few_positives_says_how_many_are_needed(refused, written, small, con
 
     assert "2 positives" in error
     assert "bring about" in error or "need" in error
+
+
+def test_a_table_shorter_than_the_windows_of_the_contract(refused, written, frame) -> None:
+    """The contract looks 30 days back; these are 20 days."""
+    early = frame.filter(pl.col("TX_DATETIME") < frame["TX_DATETIME"][0] + timedelta(days=20))
+
+    assert "is 30d; the table spans 19 days" in refused(written(early))
 
 
 def test_text_in_a_column_of_timestamps(refused, written, small) -> None:

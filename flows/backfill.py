@@ -1,17 +1,17 @@
 """Backfill: the online state of a contract's features over time, built from a table."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from features.contract import Contract, read_contract
-from features.ingestion.tables import DataFingerprint, fingerprint, read_table, scan_table
+from features.ingestion.tables import DataFingerprint, fingerprint, read_table
 from features.online.backfill import BackfillProgress, OnProgress, backfill
-from features.online.history import History, HistoryCounts, history_columns
+from features.online.history import History, history_columns
 from features.online.opening import is_server, open_state
 from features.online.proof import Proof, prove
 from features.velocity import velocity_plan
@@ -21,8 +21,10 @@ from infra.errors import InputError
 from infra.settings import Settings
 from infra.storage import sha256_json
 
-# A file has one writer at a time: a service that applies rows meanwhile gets its turn.
+# A service that is at work on the state meanwhile gets its turn. A file has one writer at a time,
+# who waits for the end of a transaction; a server answers nobody during one.
 _PAUSE_OF_FILES = 0.5
+_ROWS_AT_ONCE_ON_SERVERS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,50 +32,40 @@ class BackfillOutcome:
     """A state that was built, and how it compares with its table.
 
     Attributes:
-        contract: Name of the contract.
-        state_key: The feature set that the state is for.
-        location: File or server, without credentials.
+        location: File or server of the state, without credentials.
         source: The table.
-        as_of: The moment that the state was built for.
-        newest_event_time: Of the history.
-        rows: What became of the table's rows.
-        loaded: What became of the history's.
-        resumed_at: Rows that an earlier run of the same backfill had loaded.
+        history: Its rows, as far as the state is about them.
+        loaded: What became of them.
         seconds: How long loading took.
         proof: How sampled entities compare with the table.
         record: File that holds all this.
     """
 
-    contract: str
-    state_key: str
     location: str
     source: DataFingerprint
-    as_of: datetime
-    newest_event_time: datetime
-    rows: HistoryCounts
+    history: History
     loaded: BackfillProgress
-    resumed_at: int
     seconds: float
     proof: Proof
     record: Path
 
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as one JSON object."""
-        loaded = self.loaded
+        history, loaded = self.history, self.loaded
         return {
-            "contract": self.contract,
+            "contract": history.contract.name,
             "state": self.location,
-            "state_key": self.state_key,
+            "state_key": velocity_plan(history.contract).state_key,
             "source": {"name": self.source.name, "sha256": self.source.sha256},
-            "as_of": self.as_of.isoformat(),
-            "newest_event_time": self.newest_event_time.isoformat(),
-            "rows": self.rows.to_json(),
+            "as_of": history.as_of.isoformat(),
+            "newest_event_time": history.newest.isoformat(),
+            "rows": history.counts.to_json(),
             "applied": loaded.applied,
             "duplicates": loaded.duplicates,
             "conflicts": loaded.conflicts,
             "too_late": loaded.too_late,
             "labels": loaded.labels,
-            "resumed_at": self.resumed_at,
+            "resumed_at": loaded.resumed_at,
             "seconds": round(self.seconds, 3),
             "proof": self.proof.to_json(),
             "record": str(self.record),
@@ -112,40 +104,21 @@ def backfill_table(
     # Opened before the table is read: nobody waits to hear that a server is down.
     state = open_state(contract, location, folder=settings.state_folder)
     try:
-        table = _read(source, contract)
+        table = read_table(source, columns=partial(history_columns, contract=contract))
         printed = fingerprint(source, frame=table)
         history = History.of(table, contract, name=printed.sha256[:12], as_of=as_of)
-        identity = _identity(printed, contract, as_of)
-        resumed_at = BackfillProgress.of(state, identity, history.frame.height).n_done
         begun = time.monotonic()
+        identity = _identity(printed, contract, as_of)
         loaded = backfill(
-            state,
-            history,
-            source=identity,
-            on_progress=on_progress,
-            pause=0.0 if location is not None and is_server(location) else _PAUSE_OF_FILES,
+            state, history, source=identity, on_progress=on_progress, **_pace(location)
         )
         seconds = time.monotonic() - begun
         proof = prove(state, history)
-        name = state.location
     finally:
         state.close()
-    run = RunFolder(workspace.new_run(f"backfill-{contract.name}"))
-    outcome = BackfillOutcome(
-        contract=contract.name,
-        state_key=velocity_plan(contract).state_key,
-        location=name,
-        source=printed,
-        as_of=history.as_of,
-        newest_event_time=history.newest,
-        rows=history.counts,
-        loaded=loaded,
-        resumed_at=resumed_at,
-        seconds=seconds,
-        proof=proof,
-        record=run.backfill,
-    )
-    write_json(run.backfill, outcome.to_json())
+    record = RunFolder(workspace.new_run(f"backfill-{contract.name}")).backfill
+    outcome = BackfillOutcome(state.location, printed, history, loaded, seconds, proof, record)
+    write_json(record, outcome.to_json())
     return outcome
 
 
@@ -159,9 +132,10 @@ def _check_request(contract: Contract, as_of: datetime | None) -> None:
         raise InputError(f"--as-of must not lie in the future. Got {as_of:%Y-%m-%d %H:%M} UTC.")
 
 
-def _read(source: str, contract: Contract) -> pl.DataFrame:
-    names = scan_table(source).collect_schema().names()
-    return read_table(source, columns=history_columns(names, contract))
+def _pace(location: str | None) -> Mapping[str, Any]:
+    if location is not None and is_server(location):
+        return {"rows_at_once": _ROWS_AT_ONCE_ON_SERVERS}
+    return {"pause": _PAUSE_OF_FILES}
 
 
 def _identity(table: DataFingerprint, contract: Contract, as_of: datetime | None) -> str:
@@ -178,7 +152,7 @@ def _identity(table: DataFingerprint, contract: Contract, as_of: datetime | None
 
 def summary(outcome: BackfillOutcome) -> str:
     """Return in one line what was loaded."""
-    rows, loaded = outcome.rows, outcome.loaded
+    rows, loaded = outcome.history.counts, outcome.loaded
     parts = [f"{loaded.applied:,} events", f"{loaded.labels:,} labels"]
     for count, what in (
         (loaded.duplicates, "were there before"),
@@ -191,9 +165,9 @@ def summary(outcome: BackfillOutcome) -> str:
     ):
         if count:
             parts.append(f"{count:,} {what}")
-    resumed = f", resumed at row {outcome.resumed_at:,}" if outcome.resumed_at else ""
+    resumed = f", resumed at row {loaded.resumed_at:,}" if loaded.resumed_at else ""
     return (
-        f"{outcome.location} as of {outcome.as_of:%Y-%m-%d %H:%M} UTC: {', '.join(parts)} "
+        f"{outcome.location} as of {outcome.history.as_of:%Y-%m-%d %H:%M} UTC: {', '.join(parts)} "
         f"in {outcome.seconds:.1f} s{resumed}"
     )
 

@@ -39,6 +39,9 @@ _SIGNATURES = {
     b"SQLite format 3": ("SQLite", ()),
 }
 
+Columns = Sequence[str] | Callable[[Sequence[str]], Sequence[str]]
+"""Names of columns, or what chooses them from those that a table has."""
+
 
 @dataclass(frozen=True, slots=True)
 class DataFingerprint:
@@ -57,14 +60,20 @@ class DataFingerprint:
     columns: int
 
 
-def read_table(path: str | Path, *, columns: Sequence[str] | None = None) -> pl.DataFrame:
+def read_table(path: str | Path, *, columns: Columns | None = None) -> pl.DataFrame:
     """Return the table at a path or URI, whole or only ``columns``, in file order.
+
+    Args:
+        path: A file, or the URI of a query.
+        columns: Names, or a function that returns them for the names that the table has.
 
     Raises:
         DataError: If there is no such table, or it cannot be read, is empty or lacks a column.
     """
     try:
         lazy = scan_table(path)
+        if callable(columns):
+            columns = columns(lazy.collect_schema().names())
         frame = (lazy if columns is None else lazy.select(_present(lazy, columns, path))).collect()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise _unreadable(str(path), error) from None

@@ -45,6 +45,7 @@ class BackfillProgress:
         conflicts: Events whose id it had with other content; they were left out.
         too_late: Events that it no longer keeps.
         labels: Labels reported.
+        resumed_at: Rows that an earlier run had loaded.
     """
 
     source: str
@@ -54,6 +55,7 @@ class BackfillProgress:
     conflicts: int = 0
     too_late: int = 0
     labels: int = 0
+    resumed_at: int = 0
 
     @classmethod
     def of(cls, state: OnlineState, source: str, n_rows: int) -> Self:
@@ -64,7 +66,9 @@ class BackfillProgress:
         except (ValueError, TypeError):
             # There was none, or another release noted it in its own way: ids make it safe.
             return fresh
-        return found if (found.source, found.n_rows) == (source, n_rows) else fresh
+        if (found.source, found.n_rows) != (source, n_rows):
+            return fresh
+        return replace(found, resumed_at=found.n_done)
 
     @property
     def applied(self) -> int:

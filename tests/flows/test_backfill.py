@@ -283,7 +283,7 @@ def test_a_server_that_goes_away_half_way_is_one_line_and_the_command_goes_on(
     assert failed.code == 1
     assert "does not answer" in failed.error
     assert done.code == 0, done.err
-    assert done.json["resumed_at"] == 2_000
+    assert done.json["resumed_at"] == 3_500
     assert done.json["duplicates"] == 0
 
 

@@ -89,6 +89,7 @@ def calibration_rows(
     source: str,
     *,
     columns: tuple[str, ...] = (),
+    also: tuple[str, ...] = (),
     history: str | None = None,
     as_of: datetime | None = None,
 ) -> CalibrationRows:
@@ -100,6 +101,7 @@ def calibration_rows(
         version: The version's number.
         source: Path or URI of the table.
         columns: Columns that thresholds are wanted by.
+        also: Further columns to segment the preview by, as far as they are there.
         history: A table of earlier rows, for features over time.
         as_of: The moment whose knowledge of labels counts; default: the newest event time.
 
@@ -129,7 +131,8 @@ def calibration_rows(
             "seen must not calibrate it."
         )
     past = None if history is None else read_table(history)
-    return _new_rows(read_table(source), bundle, seen, columns, found, history=past, as_of=as_of)
+    wanted = tuple(dict.fromkeys((*columns, *also)))
+    return _new_rows(read_table(source), bundle, seen, wanted, found, history=past, as_of=as_of)
 
 
 def require_positives(rows: CalibrationRows, contract: Contract, *, purpose: str) -> None:

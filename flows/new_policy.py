@@ -81,8 +81,22 @@ class Made:
     prior: PriorEstimate | None
 
 
-def make_policy(store: ModelStore, bundle: ModelBundle, version: str, asked: Recalibration) -> Made:
+def make_policy(
+    store: ModelStore,
+    bundle: ModelBundle,
+    version: str,
+    asked: Recalibration,
+    *,
+    compared_columns: tuple[str, ...] = (),
+) -> Made:
     """Return the policy that serves what is asked for; nothing is written.
+
+    Args:
+        store: Where the version and what it kept are.
+        bundle: The verified bundle of the version.
+        version: Its number.
+        asked: What is asked for.
+        compared_columns: Columns that the policy it is compared with goes by.
 
     Raises:
         WhitecrowError: If the rows, the objectives or the post-processing do not allow one.
@@ -98,7 +112,8 @@ def make_policy(store: ModelStore, bundle: ModelBundle, version: str, asked: Rec
         bundle,
         version,
         asked.data,
-        columns=_columns(wanted, counts),
+        columns=wanted.segments,
+        also=_columns(compared_columns, counts),
         history=asked.history,
         as_of=asked.as_of,
     )
@@ -150,10 +165,10 @@ def _require_unlabelled(rows: CalibrationRows) -> None:
         )
 
 
-def _columns(wanted: PolicyFile, counts: pl.DataFrame | None) -> tuple[str, ...]:
-    """Return the columns that may segment rows, those that the policy goes by first."""
+def _columns(wanted: tuple[str, ...], counts: pl.DataFrame | None) -> tuple[str, ...]:
+    """Return the columns that may segment rows, those that policies go by first."""
     kept = [] if counts is None else counts.drop(COUNT_COLUMNS).columns
-    return tuple(dict.fromkeys((*wanted.segments, *kept)))
+    return tuple(dict.fromkeys((*wanted, *kept)))
 
 
 def _shown_columns(
@@ -162,7 +177,7 @@ def _shown_columns(
     """Return the columns that a preview tells apart: the policy's, else some of few values."""
     if wanted.segments:
         return wanted.segments
-    few = [name for name in _columns(wanted, counts) if 1 < rows[name].n_unique() <= MOST_SEGMENTS]
+    few = [name for name in _columns((), counts) if 1 < rows[name].n_unique() <= MOST_SEGMENTS]
     return tuple(few[:_MOST_COLUMNS])
 
 

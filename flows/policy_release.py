@@ -167,10 +167,14 @@ def recalibrate_version(settings: Settings, asked: Recalibration) -> Announced:
     workspace, store = Workspace.open(settings), ModelStore.open(settings)
     name, version = store.resolve_version(asked.reference)
     bundle = store.bundle(name, version)
-    made = make_policy(store, bundle, version, asked)
+    earlier = _earlier(store, name, version)
+    columns = earlier.policy.segment_columns if earlier else ()
+    made = make_policy(store, bundle, version, asked, compared_columns=columns)
     made.policy.check_golden()
     _note_test_rows(settings, bundle, made, asked)
-    earlier = _earlier(store, name, version)
+    if earlier is not None and not set(columns) <= set(made.preview.frame.columns):
+        logger.warning("these rows lack the earlier policy's segments", extra={"columns": columns})
+        earlier = None
     impact = _impact(bundle, made, earlier)
     key = signing_key(settings, store, actor=asked.actor)
     run = RunFolder(workspace.new_run(f"{name}-policy"))
@@ -230,9 +234,10 @@ def _prior_json(prior: PriorEstimate) -> dict[str, Any]:
 
 def _threshold_json(tuned: TunedThreshold) -> dict[str, Any]:
     # Through the model: an infeasible objective has no threshold, and its interval holds NaN.
-    wanted = tuned.model_dump(mode="json", include={"objective", "threshold", "interval", "reason"})
-    interval = wanted.pop("interval")
-    return {**wanted, "low": interval["low"], "high": interval["high"]}
+    told = tuned.model_dump(mode="json", exclude={"achieved", "feasible_share"}, exclude_none=True)
+    interval = told.pop("interval")
+    ends = {"low": interval["low"], "high": interval["high"]}
+    return {"threshold": None, **told, **ends}
 
 
 def _earlier(store: ModelStore, name: str, version: str) -> EarlierPolicy | None:
@@ -339,7 +344,7 @@ def _cautions(new: NewPolicy) -> list[str]:
             "passed since, recalibrate on newer rows."
         )
     if new.earlier is None:
-        found.append("No earlier policy of this model verifies, so there is nothing to compare.")
+        found.append("No earlier policy of this model can decide these rows: nothing to compare.")
     return found
 
 

@@ -124,16 +124,3 @@ def test_an_alert_budget_without_time_or_traffic(recalibrate, unseen, tmp_path) 
 
     assert done.code == 2
     assert "needs the length of the period" in done.error
-
-
-def test_a_base_rate_estimated_on_rows_without_labels(recalibrate, frame, table, tmp_path) -> None:
-    policy = tmp_path / "policy.toml"
-    policy.write_text("[prior]\nestimate = true\n")
-    unlabelled = frame.slice(4_000).select(table.columns).drop("TX_FRAUD")
-
-    done = recalibrate(unlabelled.with_columns(pl.col("TX_AMOUNT") + 0.001), "--policy", policy)
-
-    assert done.code in (0, 1), done.err
-    if done.code == 0:
-        estimated = done.json["calibration"]["base_rate"]["estimated"]
-        assert estimated["low"] < 0.03 < estimated["high"]

@@ -10,7 +10,7 @@ from features.contract import Contract
 from features.durations import microseconds
 from features.ingestion.conforming import conform
 from features.ingestion.data_error import DataError
-from features.labels import LABEL, LABEL_REPORTED_AT, known_after, reported_labels
+from features.labels import LABEL, LABEL_REPORTED_AT, reported_labels
 from features.online.events import Event, EventReader, LabelReport, microseconds_of, moment_of
 from features.online.state import LATENESS, Clock, ClockSkewRefused, system_clock
 from features.velocity import VelocityPlan, velocity_plan
@@ -51,8 +51,8 @@ class History:
     Attributes:
         contract: With features over time.
         frame: Conformed rows with ``__id``; with label features also ``label`` and
-            ``label_reported_at``, null where the label was not known by ``as_of``.
-        as_of: The moment.
+            ``label_reported_at``, null where the label had not been reported by ``as_of``.
+        as_of: The moment; where none was given, the newest event time.
         counts: What was left out.
     """
 
@@ -79,8 +79,8 @@ class History:
             table: As read, in any order, with the columns of :func:`history_columns`.
             contract: With features over time; its patterns need not be expanded.
             name: Begins the ids of rows that have none; the same for the same table.
-            as_of: Later rows, and labels known only later, are left out. Default: the newest
-                event time.
+            as_of: Later rows, and labels reported only later, are left out. Default: every row
+                and label of the table.
             labels: Labels from another table, where the contract says so; default: read it.
             lateness: How long beyond the longest look-back rows are kept.
             clock: The present moment.
@@ -108,9 +108,8 @@ class History:
         young = known.filter(pl.col(time) >= newest - plan.longest_horizon - lateness)
         in_order = young.sort(time, maintain_order=True)
         frame = in_order.unique(ROW_ID, keep="first", maintain_order=True)
-        moment = as_of or newest
         if plan.label_features:
-            frame = _with_labels(frame, contract, moment, labels)
+            frame = _with_labels(frame, contract, as_of or moment_of(clock()), labels)
         counts = HistoryCounts(
             read=table.height,
             without_event_time=rows.height - timed.height,
@@ -119,7 +118,7 @@ class History:
             repeated=in_order.height - frame.height,
             kept=frame.height,
         )
-        return cls(contract, frame, moment, counts)
+        return cls(contract, frame, as_of or newest, counts)
 
     @property
     def newest(self) -> datetime:
@@ -201,13 +200,16 @@ def _check_not_ahead(
 def _with_labels(
     rows: pl.DataFrame, contract: Contract, moment: datetime, labels: pl.DataFrame | None
 ) -> pl.DataFrame:
-    """Return rows with the labels known at a moment, and when they were reported (``_REPORT``)."""
+    """Return rows with the labels reported by a moment, and when they were (``_REPORT``).
+
+    A report that came before the label delay was over is one, too: nobody hands it in again, and
+    features look at it once the delay is over.
+    """
     labelled = reported_labels(rows, contract, labels=labels, as_of=moment)
     times = labelled[str(contract.event_time_column)].to_physical()
-    known_at = times + known_after(labelled, contract)
-    is_unseen = known_at > microseconds_of(moment)
     reported = times + microseconds(contract.label.delay)
     if LABEL_REPORTED_AT in labelled.columns:
         own = labelled[LABEL_REPORTED_AT].dt.cast_time_unit("us").to_physical()
         reported = own.zip_with(own.is_not_null(), reported)
+    is_unseen = reported > microseconds_of(moment)
     return labelled.with_columns(labelled[LABEL].set(is_unseen, None), reported.alias(_REPORT))

@@ -106,6 +106,24 @@ def test_labels_that_were_not_known_by_the_moment_are_not_reported(rows, history
     assert known(60) == ["t0", "t1"]
 
 
+def test_a_report_within_the_label_delay_is_kept_for_when_the_delay_is_over(
+    rows, history_of, start
+) -> None:
+    early = (start + 5 * HOUR).replace(tzinfo=None)
+    table = rows({"at": 0, "fraud": 1, "reported": early}, {"at": 1, "fraud": 1})
+
+    history = history_of(table, as_of=start + 6 * HOUR)
+
+    assert history.reports(0, 2) == [LabelReport("t0", 1, microseconds_of(start + 5 * HOUR))]
+
+
+def test_without_a_moment_every_report_of_the_table_counts(rows, history_of, start) -> None:
+    late = (start + 500 * HOUR).replace(tzinfo=None)
+    table = rows({"at": 0, "fraud": 1, "reported": late}, {"at": 1})
+
+    assert [report.id for report in history_of(table).reports(0, 2)] == ["t0"]
+
+
 @pytest.mark.parametrize("absent_means", ["negative", "unknown"])
 def test_a_negative_that_nobody_reported_is_left_to_its_absence(
     rows, history_of, start, everything, absent_means
@@ -114,7 +132,7 @@ def test_a_negative_that_nobody_reported_is_left_to_its_absence(
     at = (start + 3 * HOUR).replace(tzinfo=None)
     table = rows({"at": 0}, {"at": 0, "reported": at}, {"at": 99, "fraud": 1})
 
-    reported = [report.id for report in history_of(table, contract).reports(0, 3)]
+    reported = [report.id for report in history_of(table, contract).reports(0, 2)]
 
     assert reported == (["t1"] if absent_means == "negative" else ["t0", "t1"])
 

@@ -61,10 +61,11 @@ class RowCosts(BaseModel):
             array([0.05, 0.5 , 2.  ])
         """
         stake = self._stake(amount_minor)
-        out = np.where(np.isnan(stake), np.nan, np.inf)
         alerting = self.review_cost + self.friction_cost
-        np.divide(alerting, stake + self.friction_cost, out=out, where=stake > 0)
-        return out
+        with np.errstate(divide="ignore", invalid="ignore"):
+            threshold: FloatArray = alerting / (stake + self.friction_cost)
+        threshold[stake == 0] = np.inf
+        return threshold
 
     def savings(self, amount_minor: ArrayLike, is_positive: ArrayLike) -> FloatArray:
         """Return what an alert on each row saves, its own costs taken off; negative where it loses.

@@ -21,9 +21,9 @@ from infra.errors import InputError
 from infra.settings import Settings
 from infra.storage import sha256_json
 
-# A service that is at work on the state meanwhile gets its turn. A file has one writer at a time,
-# who waits for the end of a transaction; a server answers nobody during one.
-_PAUSE_OF_FILES = 0.5
+# A service that is at work on the state meanwhile gets its turn. A file has one writer at a time;
+# who waits for it looks every 25 ms at first. A server answers nobody during a transaction.
+_PAUSE_OF_FILES = 0.03
 _ROWS_AT_ONCE_ON_SERVERS = 500
 
 

@@ -140,7 +140,7 @@ def test_a_service_at_work_meanwhile_loses_nothing(store, watched, history, feat
 
     thread = threading.Thread(target=serve)
     thread.start()
-    done = backfill(store.open(watched), past, source="x", rows_at_once=50, pause=0.5)
+    done = backfill(store.open(watched), past, source="x", rows_at_once=50, pause=0.03)
     thread.join()
 
     assert applied == [Applied.APPLIED] * 150

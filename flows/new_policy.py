@@ -22,6 +22,7 @@ from flows.impact import MOST_SEGMENTS
 from flows.kept_rows import COUNT_COLUMNS
 from flows.policy_file import PolicyFile, read_policy_file
 from flows.policy_fitting import PolicyRequest, fit_requested_policy, segment_counts
+from flows.recalibration import minor_units_of
 from serving.bundle import BundleManifest, ModelBundle
 from serving.model_store import ModelStore
 
@@ -124,7 +125,8 @@ def make_policy(
             rows = kept_calibration_rows(store, name, version, wanted.segments)
     require_positives(rows, contract, purpose="The calibrator and the thresholds")
     request = PolicyRequest(
-        bundle=bundle,
+        model_sha256=bundle.model_sha256,
+        minor_units_per_major=minor_units_of(contract),
         rows=rows,
         wanted=wanted,
         training=_training_figures(bundle.manifest, counts, wanted),

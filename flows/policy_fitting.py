@@ -23,8 +23,7 @@ from features.labels import LABEL
 from features.segments import segment_keys
 from flows.calibration_rows import CalibrationRows, logits_of
 from flows.policy_file import PolicyFile
-from flows.recalibration import minor_units_of, values_or_none
-from serving.bundle import ModelBundle
+from flows.recalibration import values_or_none
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,8 @@ class PolicyRequest:
     """A policy to fit.
 
     Attributes:
-        bundle: The model it is for.
+        model_sha256: The model it is for.
+        minor_units_per_major: Minor units in one unit of the amounts' currency.
         rows: What it is fitted on.
         wanted: What it is for.
         training: What a post-processing takes from training.
@@ -44,7 +44,8 @@ class PolicyRequest:
         seed: Decides folds and resamples.
     """
 
-    bundle: ModelBundle
+    model_sha256: str
+    minor_units_per_major: int
     rows: CalibrationRows
     wanted: PolicyFile
     training: TrainingFigures
@@ -102,7 +103,7 @@ class _Arrays:
         self.segment = segment_keys(self._rows, request.wanted.segments)
         self.amounts: dict[str, Any] = {
             "amount_minor": values_or_none(self._rows, "amount_minor"),
-            "minor_units_per_major": minor_units_of(request.bundle.contract),
+            "minor_units_per_major": request.minor_units_per_major,
         }
 
     @cached_property
@@ -122,7 +123,7 @@ def _fitted(
         event_time=arrays.event_time,
         segment=arrays.segment,
         settings=request.wanted.objectives,
-        model_sha256=request.bundle.model_sha256,
+        model_sha256=request.model_sha256,
         post_processing=post_processing,
         prior_shift=prior_shift,
         anchor=request.anchor,

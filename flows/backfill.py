@@ -25,6 +25,8 @@ from infra.storage import sha256_json
 # who waits for it looks every 25 ms at first. A server answers nobody during a transaction.
 _PAUSE_OF_FILES = 0.03
 _ROWS_AT_ONCE_ON_SERVERS = 500
+# Nobody waits for an answer here.
+_PATIENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def backfill_table(
     workspace = Workspace.open(settings)
     location = state_uri or settings.state_uri
     # Opened before the table is read: nobody waits to hear that a server is down.
-    state = open_state(contract, location, folder=settings.state_folder)
+    state = open_state(contract, location, folder=settings.state_folder, patience=_PATIENCE_SECONDS)
     try:
         table = read_table(source, columns=partial(history_columns, contract=contract))
         printed = fingerprint(source, frame=table)

@@ -78,11 +78,11 @@ def main() -> None:
     with TemporaryDirectory() as temporary:
         folder = Path(arguments.keep or temporary)
         n_cards = arguments.entities * CARDS_PER_SHOP // (CARDS_PER_SHOP + 1)
-        state = open_state(contract, arguments.state, folder=folder, clock=_end)
+        state = open_state(contract, arguments.state, folder=folder, clock=_end, patience=30)
         if state.newest() is None:
             _fill(state, n_cards, arguments)
             state.close()
-            state = open_state(contract, arguments.state, folder=folder, clock=_end)
+            state = open_state(contract, arguments.state, folder=folder, clock=_end, patience=30)
         _report_size(state)
         _report_speed(contract, state, n_cards, arguments.rows)
         _report_labels(state)

@@ -14,16 +14,19 @@ import polars as pl
 import pytest
 
 from features.contract import read_contract
+from features.online.events import Event, microseconds_of
 from features.online.opening import open_state
+from features.online.state import Applied
 from infra.settings import Settings
 
+CONTRACTS = Path(__file__).resolve().parents[2] / "features" / "contracts"
 BACKFILL = "import sys; sys.argv[0] = 'whitecrow'; from flows.cli import main; main()"
 
 
 @pytest.fixture(scope="session")
 def long_contract(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The simulated stream's contract with windows so long that nearly all of it is kept."""
-    text = Path("features/contracts/simulated_stream.toml").read_text("utf-8")
+    text = (CONTRACTS / "simulated_stream.toml").read_text("utf-8")
     path = tmp_path_factory.mktemp("contract") / "long.toml"
     path.write_text(text.replace('"30d"', '"150d"').replace(":30d", ":150d"), "utf-8")
     return path
@@ -131,6 +134,34 @@ def test_a_backfill_killed_again_and_again_ends_as_one_that_was_not(
     assert found["applied"] == found["rows"]["kept"] > 10_000
     assert found["duplicates"] == 0
     assert found["proof"]["holds"]
+
+
+def test_a_service_at_work_meanwhile_is_let_in_and_loses_nothing(
+    tmp_path, stream, long_contract, state_uri, backfill_arguments
+) -> None:
+    contract = read_contract(long_contract)
+    newest = microseconds_of(pl.read_parquet(stream)["TX_DATETIME"].max())
+    service = open_state(contract, state_uri, folder=tmp_path, patience=20.0)
+    process = subprocess.Popen(
+        [sys.executable, "-c", BACKFILL, *backfill_arguments],
+        env={**os.environ, "WHITECROW_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+    )
+    applied = []
+    while process.poll() is None:
+        n = len(applied)
+        live = Event(f"live {n}", newest + 1 + n, 100, ("live", f"shop {n}"), (f"shop {n}", "chip"))
+        (past,) = service.past([live])
+        applied.append((service.apply([live])[0], len(past[0].times)))
+        time.sleep(0.002)
+    out, _ = process.communicate()
+    service.close()
+
+    assert applied == [(Applied.APPLIED, n) for n in range(len(applied))]
+    assert len(applied) > 20
+    found = json.loads(out)
+    assert found["proof"]["holds"]
+    assert found["applied"] == found["rows"]["kept"]
 
 
 def test_a_second_run_finds_all_done_and_proves_it_again(command, stream, tmp_path) -> None:

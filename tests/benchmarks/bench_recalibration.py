@@ -18,6 +18,7 @@ from recalibration_evidence import (
     few_positives,
     fold_thresholds,
     operating_points,
+    row_thresholds,
     score_quality,
 )
 from recalibration_evidence.networks import FILES, TrainedNetwork, trained_network
@@ -58,6 +59,10 @@ def main() -> None:
     show("Scores", score_quality.table, [score_quality.measure(each) for each in networks])
     show(
         "Thresholds", operating_points.table, [operating_points.measure(each) for each in networks]
+    )
+    show("By amount", row_thresholds.amount_table, [row_thresholds.by_amount(n) for n in networks])
+    show(
+        "By segment", row_thresholds.segment_table, [row_thresholds.by_segment(n) for n in networks]
     )
     show("Post-processing", before_after.table, [post_processed(load, name) for name in given.sets])
     show("Base rates", base_rates.table, [base_rates.measure(each) for each in networks])

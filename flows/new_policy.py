@@ -13,7 +13,6 @@ from features.labels import LABEL
 from flows.calibration_rows import (
     CalibrationRows,
     NoCalibrationRows,
-    calibration_rows,
     kept_calibration_rows,
     require_positives,
     training_segments,
@@ -23,6 +22,7 @@ from flows.kept_rows import COUNT_COLUMNS
 from flows.policy_file import PolicyFile, read_policy_file
 from flows.policy_fitting import PolicyRequest, fit_requested_policy, segment_counts
 from flows.recalibration import minor_units_of
+from flows.row_choice import calibration_rows
 from serving.bundle import BundleManifest, ModelBundle
 from serving.model_store import ModelStore
 

@@ -7,7 +7,7 @@ from infra.settings import Settings
 from infra.storage import canonical_json
 
 if TYPE_CHECKING:
-    from flows.policy_release import NewPolicy
+    from flows.policy_outcome import NewPolicy
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 from mlflow import MlflowClient
 
-from flows.calibration_rows import calibration_rows
 from flows.kept_rows import CALIBRATION_FILE
+from flows.row_choice import calibration_rows
 from infra.ledger import Ledger
 from infra.storage import sha256_file
 from serving.model_store import ModelStore

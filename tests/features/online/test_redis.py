@@ -232,6 +232,16 @@ def test_without_redis_py_the_extra_is_named(open_at, monkeypatch) -> None:
         open_at("redis://localhost")
 
 
+def test_redis_py_is_imported_only_for_a_state_on_a_server() -> None:
+    code = (
+        "import sys, features.online.opening, features.online.sqlite, features.online.redis; "
+        "print([name for name in sys.modules if name.split('.')[0] in ('redis', 'hiredis')])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert run.stdout.strip() == "[]"
+
+
 def test_keys_of_another_release_are_a_mismatch(redis_store, redis_uri, watched) -> None:
     redis_store.open(watched)
     with redis.Redis.from_url(redis_uri) as client:

@@ -151,10 +151,12 @@ class TableEvents:
     def parts(self, entity: Names) -> Iterator[EntityPart]:
         """Yield the rows of every entity, block by block, as yet in the order of the table."""
         codes = self._entity_codes(entity)
-        rows = np.flatnonzero(codes != NO_CODE)
+        has_entity = codes != NO_CODE
+        rows, times = np.flatnonzero(has_entity), self.times
         if not rows.size:
             return
-        times, codes = self.times[rows], codes[rows]
+        if rows.size < codes.size:
+            times, codes = times[rows], codes[rows]
         axis = Axis.spanning(times, longest=microseconds(self.plan.horizon(entity)))
         for first, at in _partition(codes, axis.capacity):
             yield EntityPart(rows[at], codes[at] - first, times[at], axis)
@@ -184,10 +186,11 @@ def _partition(codes: IntArray, capacity: int) -> Iterator[tuple[int, IntArray |
     if len(firsts) == 1:
         yield 0, slice(None)
         return
-    blocks = np.searchsorted(firsts, codes, side="right") - 1
-    # Few blocks: numpy sorts short integers by radix.
-    if len(firsts) <= _MOST_BLOCKS:
-        blocks = blocks.astype(np.uint16)
+    block_of_code = np.zeros(firsts[-1] + 1, dtype=np.int64)
+    block_of_code[firsts[1:]] = 1
+    # Of short integers, which are few blocks, numpy sorts by radix.
+    short = np.uint16 if len(firsts) <= _MOST_BLOCKS else np.int64
+    blocks = np.cumsum(block_of_code).astype(short)[np.minimum(codes, firsts[-1])]
     order = np.argsort(blocks, kind="stable")
     ends = np.cumsum(np.bincount(blocks))
     for first, start, end in zip(firsts, [0, *ends[:-1]], ends, strict=True):

@@ -255,6 +255,44 @@ def test_a_known_base_rate_moves_scores_and_no_decision_by_false_positives(
     )
 
 
+def test_an_anchor_keeps_the_false_positive_rates_of_another_policy(whitecrow, home, newer) -> None:
+    store = ModelStore(home)
+    old = store.policy("stream", "2").thresholds
+
+    done = whitecrow(
+        home, "recalibrate", "stream", newer, "--anchor", "2", "--reason", "x", "--json"
+    )
+
+    assert done.code == 0, done.err
+    new = store.policy("stream", "3").thresholds
+    for word in ("review", "decline"):
+        kept, was = (getattr(each, word).achieved.false_positive_rate for each in (new, old))
+        assert kept == pytest.approx(was, abs=0.003)
+    assert "Anchored at the false-positive rate" in new.review.reason
+
+
+def test_thresholds_by_segment_are_told_with_their_intervals(
+    whitecrow, home, newer, policy_file
+) -> None:
+    done = whitecrow(
+        home, "recalibrate", "stream", newer, "--reason", "x", "--json",
+        "--policy", policy_file(MAX_FPR + 'segments = ["ENTRY_MODE"]\n'),
+    )  # fmt: skip
+
+    assert done.code == 0, done.err
+    policy = ModelStore(home).policy("stream", "3")
+    assert policy.segment_columns == ("ENTRY_MODE",)
+    told = done.json["thresholds"]["review"]["segments"]
+    assert {each["segment"] for each in told} <= {
+        "contactless", "chip", "magstripe", "ecommerce", "card_on_file",
+    }  # fmt: skip
+    page = Path(done.json["preview"]).read_text()
+    assert all(f"<td>{each['segment']}</td>" in page for each in told)
+    assert {each["column"] for each in json.loads(Path(done.json["preview_table"]).read_text())[
+        "segments"
+    ]} == {"ENTRY_MODE"}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "lines",
     [

@@ -181,6 +181,10 @@ def test_a_reference_to_nothing(refused, stream, reference) -> None:
     refused(stream, reference=reference)
 
 
+def test_an_anchor_that_is_not_there(refused, stream) -> None:
+    assert refused(stream, "--anchor", "7") == "stream has no policy 7 (there are: 1)."
+
+
 def test_a_table_that_is_not_there(refused, tmp_path) -> None:
     assert "There is no file" in refused(tmp_path / "nope.parquet")
 

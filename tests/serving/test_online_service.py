@@ -31,6 +31,10 @@ def served(home: Path, **options: Any) -> Iterator[httpx.Client]:
             yield client
 
 
+# What Redis acknowledges survives its own kill -9.
+SAFE = ("--appendfsync", "always")
+
+
 class InProcess:
     """The application without a server around it."""
 
@@ -181,13 +185,13 @@ def test_a_store_that_is_away_degrades_and_nothing_is_lost(
     new_home(tmp_path, contract=corner_contract)
     with in_process(tmp_path, state_uri=redis.uri) as client:
         blind = [send(client, shop_row(ORDER_ID=1))]
-        redis.start()
+        redis.start(*SAFE)
         recovered = [_once_back(client, shop_row(ORDER_ID=2, PLACED_AT="2026-03-01T13:00:00Z"))]
         redis.kill()
         blind.append(send(client, shop_row(ORDER_ID=3, PLACED_AT="2026-03-01T14:00:00Z")))
         labels = client.post("/v1/labels", json={"labels": [{"id": 1, "label": 1}]})
         waiting = client.get("/v1/model").json()["online_state"]
-        redis.start()
+        redis.start(*SAFE)
         recovered.append(_once_back(client, shop_row(ORDER_ID=4, PLACED_AT="2026-03-01T15:00:00Z")))
 
     assert [(each["decision"], each["degraded"]) for each in blind] == [("review", True)] * 2

@@ -19,6 +19,7 @@ from features.online.events import MICROSECONDS_PER_SECOND, Event, LabelReport
 from features.online.past import Past, entity_layouts, report_code
 from features.online.redis_calls import Call, ScriptRunner
 from features.online.redis_keys import StateKeys, as_bytes
+from features.online.redis_link import RedisLink
 from features.online.redis_members import (
     DIGEST_BYTES,
     MemberLayout,
@@ -70,7 +71,8 @@ class RedisState:
         self._retentions = [layout.horizon + late for layout in layouts]
         self._retention = max(self._retentions, default=late)
         self._seconds_to_live = -(-self._retention // MICROSECONDS_PER_SECOND)
-        self._scripts = ScriptRunner(client)
+        self._link = RedisLink(client)
+        self._scripts = ScriptRunner(client, self._link)
         self._upkeep = RedisUpkeep(client, self._keys, layouts, self._retentions)
 
     @classmethod
@@ -119,11 +121,11 @@ class RedisState:
         """Return the past of each event (:meth:`OnlineState.past`)."""
         names = [[each.layout.key_of(event) for each in self._members] for event in events]
         spans = self._spans(events, names)
-        with self._reachable():
-            pipeline = self._client.pipeline(transaction=False)
-            for name, (first, last) in spans.items():
-                pipeline.execute_command("ZRANGEBYSCORE", self._keys.entity(name), first, last)
-            found = dict(zip(spans, pipeline.execute(), strict=True))
+        reads = [
+            ("ZRANGEBYSCORE", self._keys.entity(name), first, last)
+            for name, (first, last) in spans.items()
+        ]
+        found = dict(zip(spans, self._link.demand(reads), strict=True))
         return [
             tuple(
                 [
@@ -136,11 +138,9 @@ class RedisState:
 
     def seen(self, events: Sequence[Event]) -> list[Applied | None]:
         """Return what applying each event would find (:meth:`OnlineState.seen`)."""
-        with self._reachable():
-            pipeline = self._client.pipeline(transaction=False)
-            for event in events:
-                pipeline.execute_command("GETRANGE", self._keys.id(event.id), 0, DIGEST_BYTES)
-            records = pipeline.execute()
+        records = self._link.demand(
+            [("GETRANGE", self._keys.id(event.id), 0, DIGEST_BYTES) for event in events]
+        )
         return [_seen(event, record) for event, record in zip(events, records, strict=True)]
 
     def apply(self, events: Sequence[Event]) -> list[Applied]:
@@ -151,15 +151,13 @@ class RedisState:
         """
         self._guard.check_events(events)
         calls = [self._application(event) for event in events]
-        with self._reachable():
-            return [_APPLIED[code] for code in self._scripts.run(calls)]
+        return [_APPLIED[code] for code in self._scripts.run(calls)]
 
     def report_labels(self, reports: Sequence[LabelReport]) -> LabelCounts:
         """Record what became known (:meth:`OnlineState.report_labels`)."""
         self._guard.check_reports(reports)
         calls = [self._report(report) for report in reports]
-        with self._reachable():
-            codes = self._scripts.run(calls)
+        codes = self._scripts.run(calls)
         return LabelCounts(
             codes.count(scripts.ACCEPTED),
             codes.count(scripts.REPEATED),
@@ -221,6 +219,7 @@ class RedisState:
 
     def close(self) -> None:
         """Let go of the connections."""
+        self._link.close()
         self._client.close()
 
     def _reachable(self) -> AbstractContextManager[None]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from features.online import redis_scripts as scripts
+from features.online.redis_link import RedisLink
 
 
 class Call(NamedTuple):
@@ -19,30 +20,37 @@ class ScriptRunner:
 
     Args:
         client: A ``redis.Redis``.
+        link: To the same server.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, link: RedisLink) -> None:
+        from redis.exceptions import NoScriptError
+
         self._client = client
+        self._link = link
+        self._unknown = NoScriptError
         used = (scripts.APPLY, scripts.REPORT)
         self._names = {script: client.script_load(script) for script in used}
 
     def run(self, calls: Sequence[Call]) -> list[int]:
-        """Run each by itself, in one round trip, and return what each returned."""
-        from redis.exceptions import NoScriptError
+        """Run each by itself, in one round trip, and return what each returned.
 
-        answers = self._run_by_name(calls)
-        missed = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        Raises:
+            StateUnreachable: If the server does not answer, or refuses one.
+        """
+        commands = [
+            ("EVALSHA", self._names[script], len(keys), *keys, *arguments)
+            for script, keys, arguments in calls
+        ]
+        answers = self._link.ask(commands)
+        missed = [n for n, answer in enumerate(answers) if isinstance(answer, self._unknown)]
         if missed:
             # The server was started anew, or told to forget its scripts.
-            for script in self._names:
-                self._client.script_load(script)
-            again = self._run_by_name([calls[n] for n in missed])
+            self._link.demand([("SCRIPT", "LOAD", script) for script in self._names])
+            again = self._link.ask([commands[n] for n in missed])
             for n, answer in zip(missed, again, strict=True):
                 answers[n] = answer
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
+        return self._link.checked(answers)
 
     def run_together(self, calls: Sequence[Call], *, note: tuple[bytes, str]) -> list[int]:
         """Run all of them or none, and set a key in the same transaction.
@@ -62,10 +70,3 @@ class ScriptRunner:
         pipeline.execute_command("SET", *note)
         answers: list[int] = pipeline.execute()
         return answers[: len(calls)]
-
-    def _run_by_name(self, calls: Sequence[Call]) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=False)
-        for script, keys, arguments in calls:
-            pipeline.execute_command("EVALSHA", self._names[script], len(keys), *keys, *arguments)
-        answers: list[Any] = pipeline.execute(raise_on_error=False)
-        return answers

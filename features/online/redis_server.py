@@ -103,10 +103,15 @@ def reachable(location: str) -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        raise StateUnreachable(
-            f"The online state on {location} does not answer: {_reason(error)}. "
-            "Start or repair the server, or correct WHITECROW_STATE_URI."
-        ) from error
+        raise unreachable(location, error) from error
+
+
+def unreachable(location: str, error: Exception) -> StateUnreachable:
+    """Return the one line for what redis-py said."""
+    return StateUnreachable(
+        f"The online state on {location} does not answer: {_reason(error)}. "
+        "Start or repair the server, or correct WHITECROW_STATE_URI."
+    )
 
 
 def _reason(error: Exception) -> str:

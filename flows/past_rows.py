@@ -1,12 +1,13 @@
 """Rows of a table with their features over time: a table is its own past, older rows add to it."""
 
 import logging
+from collections.abc import Sequence
 
 import polars as pl
 
 from features.contract import Contract
 from features.ingestion.conforming import conform
-from features.velocity_table import add_velocity
+from features.velocity_table import WindowLongerThanHistory, add_velocity, check_history
 from infra.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,20 @@ def with_past(
             "no labels: label rates take every earlier row as not reported",
             extra={"column": contract.label.column},
         )
+    _warn_of_short_history([rows] if past is None else [past, rows], contract)
     return add_velocity(rows, contract, history=past)
+
+
+def _warn_of_short_history(tables: Sequence[pl.DataFrame], contract: Contract) -> None:
+    """Say so where no row can have its whole past; scoring new rows is no reason to stop."""
+    moments = [table.select(contract.event_time_column or "") for table in tables]
+    try:
+        check_history(pl.concat(moments), contract)
+    except WindowLongerThanHistory as error:
+        logger.warning(
+            "features over time see less than they look back to; bring earlier rows with --history",
+            extra={"why": str(error)},
+        )
 
 
 def _others(history: pl.DataFrame, rows: pl.DataFrame, contract: Contract) -> pl.DataFrame:

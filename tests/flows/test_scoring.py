@@ -98,9 +98,11 @@ def test_newer_rows_with_their_history_score_as_one_table(
         trained.home, "score", tmp_path / "new.parquet", *model, out,
         "--history", tmp_path / "before.parquet",
     )  # fmt: skip
-    whitecrow(trained.home, "score", tmp_path / "new.parquet", *model, alone)
+    without = whitecrow(trained.home, "score", tmp_path / "new.parquet", *model, alone)
 
     assert done.code == 0, done.err
+    assert "--history" not in done.err
+    assert "bring earlier rows with --history" in without.err
     assert pl.read_parquet(out)["risk_score"].equals(scored["risk_score"].tail(1_200))
     assert not pl.read_parquet(alone)["risk_score"].equals(scored["risk_score"].tail(1_200))
 

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 # Read and written once each for an answer, which must leave within BentoML's time-out of 2 s.
 _PATIENCE_SECONDS = 0.5
+_MOST_HOT_NAMED = 5
 
 
 class ServedModels:
@@ -138,6 +139,7 @@ def _path_of(scorer: Scorer, home: Path, state_uri: str | None) -> OnlinePath | 
     )
     try:
         newest = link.ask(lambda state: state.newest())
+        hottest = link.ask(lambda state: state.hot_entities(_MOST_HOT_NAMED))
     except StateUnreachable:
         # Logged by the link. The policy says what becomes of rows until it is back.
         return OnlinePath(scorer, link)
@@ -147,6 +149,11 @@ def _path_of(scorer: Scorer, home: Path, state_uri: str | None) -> OnlinePath | 
             "fill it from history with whitecrow backfill DATA --contract %s",
             contract.name,
             extra={"model": scorer.name},
+        )
+    for hot in hottest:
+        logger.warning(
+            "hot entity: each of its rows costs more than most; is it one customer or terminal?",
+            extra={"entity": "_".join(hot.entity), "key": hot.key, "n_events": hot.n_events},
         )
     return OnlinePath(scorer, link)
 

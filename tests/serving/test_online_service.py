@@ -12,6 +12,9 @@ import httpx
 import numpy as np
 import pytest
 
+from features.contract import parse_contract
+from features.online.events import Event
+from features.online.opening import open_state
 from serving.http import ScoringApp
 from serving.launch import free_port, running_service, wait_until_ready
 from serving.served_models import load_models
@@ -228,3 +231,19 @@ def _once_back(client: "InProcess", row: dict[str, Any]) -> dict[str, Any]:
             return answer
         time.sleep(0.02)
     pytest.fail("the store did not come back")
+
+
+def test_an_entity_with_far_more_events_than_others_is_named_at_the_start(
+    new_home, corner_contract, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    contract = parse_contract(corner_contract, source="tests")
+    new_home(tmp_path, contract=corner_contract)
+    state = open_state(contract, folder=tmp_path / "state")
+    state.apply([Event(str(at), at * 1_000_000, 100, ("77",), ()) for at in range(20_000)])
+    state.close()
+
+    with in_process(tmp_path):
+        pass
+
+    (record,) = [each for each in caplog.records if "hot entity" in each.message]
+    assert (record.entity, record.n_events) == ("CUSTOMER", 20_000)

@@ -50,5 +50,6 @@ def as_minor_units(amount: ArrayLike, currency: str) -> NDArray[np.float64]:
         >>> as_minor_units([57.16, 0.125, np.nan, 1e30], "EUR")
         array([5716.,   12.,   nan,   nan])
     """
-    minor = np.rint(np.asarray(amount, dtype=np.float64) * minor_units_per_major(currency))
+    with np.errstate(over="ignore"):  # what becomes infinite is missing below
+        minor = np.rint(np.asarray(amount, dtype=np.float64) * minor_units_per_major(currency))
     return np.where(np.abs(minor) < _BEYOND_INT64, minor, np.nan)

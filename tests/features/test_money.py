@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from features.money import as_minor_units, to_minor_units
@@ -13,6 +13,7 @@ AMOUNTS = st.none() | st.floats(allow_nan=False) | st.decimals(-1000, 1000, plac
 
 
 @given(st.lists(AMOUNTS, max_size=20), CURRENCIES)
+@example([1.8e306], "EUR")
 def test_an_array_and_a_column_give_the_same_minor_units(
     amounts: list[float | None], currency: str
 ) -> None:

@@ -51,7 +51,7 @@ def endless(stream, tmp_path) -> Iterator[Callable[[Path], subprocess.Popen[str]
             "--device", "cpu", "--json",
         )  # fmt: skip
         started.append(process)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while not list(home.glob("features/*/table.parquet")):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline

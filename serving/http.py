@@ -58,6 +58,10 @@ class ScoringApp:
         self._pages = {"/openapi.json": (_JSON, encode(document)), "/docs": page, "/": page}
         self._models = models
 
+    def close(self) -> None:
+        """Let go of what the models hold: online states and their connections."""
+        self._models.close()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
         if scope["type"] != "http":

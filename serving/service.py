@@ -40,3 +40,8 @@ class ScoringService:
         )
         gc.collect()
         gc.freeze()
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    def close(self) -> None:
+        """Apply what still waits for an online state, and close it."""
+        application.close()

@@ -26,6 +26,8 @@ Serve = Callable[..., ServedModel]
 class Fragile:
     """A real state that can be cut off, for all calls or for one kind of them."""
 
+    folder: Path
+
     def __init__(self, state: Any) -> None:
         self.state = state
         self.broken: set[str] = set()
@@ -46,6 +48,7 @@ def serve(new_home, corner_contract, tmp_path: Path) -> Iterator[Serve]:
         contract = corner_contract | {"policy": policy}
         scorer = load_scorer(new_home(home, contract=contract), "corner")
         state = Fragile(open_state(scorer.bundle.contract, folder=home / "state"))
+        state.folder = home / "state"
         link = StateLink(lambda: state, now=now or (lambda: 0.0), pause=0.0)
         model = ServedModel(scorer, OnlinePath(scorer, link))
         model.state = state  # type: ignore[attr-defined]
@@ -304,6 +307,43 @@ def test_events_beyond_the_bound_are_given_up_aloud(
 
     assert applied == ["2", "3", "4"]
     assert "events given up" in caplog.text
+
+
+def test_what_waits_is_applied_when_the_link_is_closed(serve: Serve, shop_row) -> None:
+    model = serve(on_stall="degrade")
+    model.state.broken.add("apply")
+    for number in range(3):
+        model.answer_rows([shop_row(ORDER_ID=number)])
+    model.state.broken.clear()
+    contract, folder = model.scorer.bundle.contract, model.state.folder
+
+    model.path.link.close()
+
+    assert model.path.link.n_kept == 0
+    reopened = open_state(contract, folder=folder)
+    assert reopened.describe().n_events == 3
+    reopened.close()
+
+
+def test_requests_do_not_wait_for_a_long_queue_and_say_so() -> None:
+    applied: list[str] = []
+    moment = [0.0]
+
+    class Slow:
+        def apply(self, events: Sequence[Event]) -> list[Applied]:
+            moment[0] += 0.25
+            applied.extend(event.id for event in events)
+            return [Applied.APPLIED] * len(events)
+
+    link = StateLink(Slow, now=lambda: moment[0])  # type: ignore[arg-type]
+    link.keep([Event(str(number), number, None, (), ()) for number in range(2_000)])
+
+    with pytest.raises(StateUnreachable, match="1000 events wait"):
+        link.ask(lambda state: "answered")
+
+    assert link.is_reachable
+    assert link.ask(lambda state: "answered") == "answered"
+    assert applied == [str(number) for number in range(2_000)]
 
 
 def _content(outcome: Answer | RequestRefused) -> Any:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from balancing.dataset import FloatArray, IntArray, LabelledArrays
 from balancing.strategies.strategy import Device, FittedNetwork, Strategy
-from balancing.training import EpochRecord, Evaluation
+from balancing.training import EpochRecord, Evaluation, average_precision
 
 logger = logging.getLogger(__name__)
 
@@ -74,21 +75,30 @@ def cross_fit(
         OneClassOnly: If a fold lacks a class on either side.
     """
     holdout = _checked_holdout(arrays, folds)
-    traces: list[tuple[Evaluation, ...]] = []
-    for number, (fit, held_out) in enumerate(folds):
-        fitted = strategy.fit(
+
+    def fit_fold(number: int, n_epochs: float | None = None) -> FittedNetwork:
+        fit, held_out = folds[number]
+        return strategy.fit(
             arrays.take(fit),
             cardinalities=cardinalities,
             validation=arrays.take(held_out),
+            n_epochs=n_epochs,
             seed=seed + number,
             device=device,
             keep_logits=True,
             on_epoch=_numbered(on_epoch, number),
         )
-        traces.append(fitted.trace.evaluations)
+
+    traces = [fit_fold(number).trace.evaluations for number in range(len(folds))]
     weights = np.array([arrays.label[held_out].sum() for _, held_out in folds], dtype=np.float64)
     n_epochs = best_length(traces, weights=weights)
-    chosen = [_latest(trace, n_epochs) for trace in traces]
+    if strategy.retrains_head:
+        chosen = [
+            _judged(fit_fold(number, n_epochs), arrays.take(held_out), n_epochs)
+            for number, (_, held_out) in enumerate(folds)
+        ]
+    else:
+        chosen = [_latest(trace, n_epochs) for trace in traces]
     order = np.argsort(holdout, kind="stable")
     logger.info("length of training chosen", extra={"n_epochs": n_epochs, "folds": len(folds)})
     return CrossFit(
@@ -141,6 +151,13 @@ def best_length(traces: Sequence[Sequence[Evaluation]], *, weights: NDArray[np.f
 
 def _latest(trace: Sequence[Evaluation], epochs: float) -> Evaluation:
     return max((e for e in trace if e.epochs <= epochs), key=lambda e: e.epochs, default=trace[0])
+
+
+def _judged(fitted: FittedNetwork, held_out: LabelledArrays, n_epochs: float) -> Evaluation:
+    """Return what a network of its final head says of the held-out rows."""
+    logits = torch.from_numpy(2 * fitted.logits(held_out)[:, 1])
+    reached = average_precision(logits, torch.from_numpy(held_out.label))
+    return Evaluation(n_epochs, float(reached), logits)
 
 
 def _two_logits(evaluation: Evaluation) -> FloatArray:

@@ -32,6 +32,12 @@ class TrainingConfig(BaseModel):
     batch_size: int | None = Field(
         default=None, ge=1, description="Most rows a batch; by default a 64th of them, 128 to 1024."
     )
+    accumulated_batches: int = Field(
+        default=1, ge=1, description="Batches whose mean loss makes one step of the optimizer."
+    )
+    optimizer: Literal["adamw", "sgd"] = Field(
+        default="adamw", description="AdamW, or SGD with Nesterov momentum of 0.9."
+    )
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     gradient_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
@@ -56,8 +62,8 @@ class Batches(Protocol):
         """Yield the row numbers of each batch of one epoch."""
 
 
-TrainStep = Callable[[Tensor], Tensor]
-"""Row numbers of a batch -> the step's loss, a scalar left on the device."""
+TrainStep = Callable[[Tensor, float], Tensor]
+"""Row numbers of a batch and epochs done before -> the loss, a scalar left on the device."""
 
 Judge = Callable[[], tuple[float, Tensor]]
 """-> average precision of the validation rows, and their logits ``(n_rows,)``."""
@@ -124,6 +130,7 @@ def run_epochs(
     *,
     config: TrainingConfig,
     judge: Judge | None = None,
+    judge_from: float = 0,
     n_epochs: float | None = None,
     keep_logits: bool = False,
     on_epoch: OnEpoch | None = None,
@@ -136,6 +143,7 @@ def run_epochs(
         step: Changes the weights by one batch.
         config: Length, patience, averaging.
         judge: Judges the current weights; without it ``n_epochs`` must be given.
+        judge_from: Epochs before the first look: what is weighed is not complete before.
         n_epochs: Exact length, a fraction within an epoch; the last weights are then kept.
         keep_logits: Keep the judge's logits of every evaluation in the trace.
         on_epoch: Called after every epoch.
@@ -145,10 +153,10 @@ def run_epochs(
     """
     if judge is None and n_epochs is None:
         raise ValueError("Training needs validation rows or n_epochs to know when to stop.")
-    run = _Run(weights, config, batches.n_batches, judge, n_epochs, keep_logits)
+    run = _Run(weights, config, batches.n_batches, judge, judge_from, n_epochs, keep_logits)
     while not run.is_done:
         for rows in batches.epoch():
-            run.after_step(step(rows))
+            run.after_step(step(rows, run.epochs_done))
             if run.is_done:
                 break
         run.after_epoch(on_epoch)
@@ -163,6 +171,7 @@ class _Run:
     config: TrainingConfig
     n_batches: int
     judge: Judge | None
+    judge_from: float
     n_epochs: float | None
     keep_logits: bool
     n_steps: int = 0
@@ -183,6 +192,10 @@ class _Run:
         self.last_step = max(1, round(length * self.n_batches))
 
     @property
+    def epochs_done(self) -> float:
+        return self.n_steps / self.n_batches
+
+    @property
     def is_done(self) -> bool:
         has_stalled = self.n_epochs is None and self.since_best >= self.config.patience
         return has_stalled or self.n_steps >= self.last_step
@@ -191,15 +204,21 @@ class _Run:
         self.n_steps += 1
         self.losses.append(loss)
         self.average.update()
-        position = (self.n_steps - 1) % self.n_batches + 1
-        if self.judge and (position in self.evaluation_steps or self.n_steps == self.last_step):
+        if self.judge and self._is_time_to_judge:
             self._evaluate(self.judge)
+
+    @property
+    def _is_time_to_judge(self) -> bool:
+        if self.n_steps == self.last_step:
+            return True
+        position = (self.n_steps - 1) % self.n_batches + 1
+        return position in self.evaluation_steps and self.epochs_done > self.judge_from
 
     def _evaluate(self, judge: Judge) -> None:
         with self.average.in_place():
             average_precision, logits = judge()
             kept = logits.cpu() if self.keep_logits else None
-            epochs = self.n_steps / self.n_batches
+            epochs = self.epochs_done
             evaluation = Evaluation(epochs, average_precision, kept)
             self.evaluations.append(evaluation)
             self.since_best += 1
@@ -239,7 +258,7 @@ class _Run:
             self.average.load()
         kept_epochs = self.best.epochs if self.n_epochs is None and self.best else None
         return TrainingTrace(
-            epochs=self.n_steps / self.n_batches if kept_epochs is None else kept_epochs,
+            epochs=self.epochs_done if kept_epochs is None else kept_epochs,
             records=tuple(self.records),
             evaluations=tuple(self.evaluations),
             seconds=time.monotonic() - self.started,

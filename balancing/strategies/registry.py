@@ -1,23 +1,26 @@
-"""Every strategy by its name in a configuration; adding one means one line in each place."""
+"""Every strategy by its name in a configuration; adding one means one line in each place.
+
+Those that train a whole network stand in ``extractors.py``: a strategy that retrains the head
+builds on any of them.
+"""
 
 from typing import TypeAlias
 
 from pydantic import TypeAdapter
 
-from balancing.strategies.erm import Erm, ErmConfig
+from balancing.strategies.extractors import ExtractorConfig, build_extractor
 from balancing.strategies.strategy import Strategy
 
-# With a second strategy: Annotated[ErmConfig | ..., Field(discriminator="kind")].
-StrategyConfig: TypeAlias = ErmConfig
+StrategyConfig: TypeAlias = ExtractorConfig
 
-STRATEGIES: dict[type[StrategyConfig], type[Erm]] = {ErmConfig: Erm}
+_ADAPTER: TypeAdapter[StrategyConfig] = TypeAdapter(StrategyConfig)
 
 
 def build_strategy(config: StrategyConfig) -> Strategy:
     """Return the strategy that the configuration describes."""
-    return STRATEGIES[type(config)](config)
+    return build_extractor(config)
 
 
 def read_strategy(mapping: dict[str, object]) -> StrategyConfig:
     """Return a configuration from its plain form, for instance ``{"kind": "erm"}``."""
-    return TypeAdapter[StrategyConfig](StrategyConfig).validate_python(mapping)
+    return _ADAPTER.validate_python(mapping)

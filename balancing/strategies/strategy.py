@@ -1,7 +1,7 @@
 """What every strategy is: a way to fit a network to labelled rows."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -32,7 +32,14 @@ class FittedNetwork:
 
 
 class Strategy(Protocol):
-    """Fits a network; owns its phases and calls the training loop as often as it needs."""
+    """Fits a network; owns its phases and calls the training loop as often as it needs.
+
+    Attributes:
+        retrains_head: Whether the head is fitted anew after the training that the trace tells
+            of; the trace's logits are then not those of the network that is returned.
+    """
+
+    retrains_head: ClassVar[bool]
 
     def fit(
         self,

@@ -27,7 +27,7 @@ class _Counter(nn.Module):
         self.count = nn.Parameter(torch.zeros(1))
 
     @torch.no_grad()
-    def step(self, rows: Tensor) -> Tensor:
+    def step(self, rows: Tensor, epochs_done: float) -> Tensor:
         self.count += 1
         return self.count.detach().clone().squeeze()
 
@@ -130,7 +130,7 @@ def test_the_weight_average_is_the_mean_at_first_and_leaves_the_weights_alone():
     counter = _Counter()
     average = WeightAverage(counter, decay=0.999)
     for _ in range(3):
-        counter.step(torch.zeros(1))
+        counter.step(torch.zeros(1), 0.0)
         average.update()
 
     with average.in_place():

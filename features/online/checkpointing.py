@@ -21,6 +21,9 @@ _FEW_PAGES = 1_000
 _PASSES = 4
 _NICENESS = 5
 
+_descriptors: dict[tuple[int, int], int] = {}
+_opening = threading.Lock()
+
 
 class Checkpointer:
     """Copies the log into the file whenever it is asked to; stops with :meth:`close`.
@@ -64,24 +67,48 @@ class Checkpointer:
     def _attempt(self, connection: sqlite3.Connection) -> None:
         try:
             self._checkpoint(connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             # Nothing is lost: the log is read as well as the file, and the next one tries again.
             logger.warning(
                 "checkpoint failed", extra={"path": str(self._path), "error": str(error)}
             )
 
     def _checkpoint(self, connection: sqlite3.Connection) -> None:
-        n_pages = n_left = 0
+        n_done = 0
         for _ in range(_PASSES):
-            # Writers write on meanwhile, and each pass leaves less than the one before.
+            n_before = n_done
             _, n_pages, n_done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            n_left = n_pages - n_done
-            if n_left < _FEW_PAGES or self._is_closing:
+            if n_pages <= _LONG_LOG or self._is_closing:
+                return
+            _flush(self._path)
+            # Writers write on meanwhile, of which SQLite does not tell. A pass that had little to
+            # copy was short, and left even less.
+            if n_pages - n_before < _FEW_PAGES:
                 break
         # Under steady writes the log never comes to its end by itself. Writers wait for the rest.
-        if n_pages > (_LONG_LOG if n_left < _FEW_PAGES else _LONGEST_LOG):
+        if n_pages - n_before < _FEW_PAGES or n_pages > _LONGEST_LOG:
             with self._lock:
                 connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+
+
+def _flush(path: Path) -> None:
+    """Bring what was copied to the disk, so that little is left to do while writers wait."""
+    if sys.platform == "linux":
+        os.fdatasync(_descriptor(path))
+
+
+def _descriptor(path: Path) -> int:
+    """Return a descriptor of a file, the same one as long as this process lives.
+
+    It is never closed: with it this process would lose its locks on the file, those of every
+    connection to it (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+    """
+    found = path.stat()
+    file = found.st_dev, found.st_ino
+    with _opening:
+        if file not in _descriptors:
+            _descriptors[file] = os.open(path, os.O_RDONLY)
+        return _descriptors[file]
 
 
 def _yield_to_requests() -> None:

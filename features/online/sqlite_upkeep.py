@@ -10,7 +10,7 @@ from features.online.expiry import ExpiryWalk
 from features.online.sqlite_file import read_about, write_about
 
 _EVENTS_PER_STEP = 16
-_EVENTS_PER_CHECKPOINT = 2_048
+_EVENTS_PER_CHECKPOINT = 4_096
 _LOADED_PER_CHECKPOINT = 32_768
 # The clock is recorded when it has moved on this far: what a kill takes away only delays expiry.
 _CLOCK_STEP = 60_000_000

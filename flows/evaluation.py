@@ -19,9 +19,9 @@ from balancing.metrics.costs import cost_curve
 from features.contract import Contract
 from features.segments import segment_keys
 from flows.featurization import read_features
+from flows.fitting import as_arrays, rows_of
 from flows.recalibration import minor_units_of, read_policy, values_or_none
 from flows.run_folder import RunFolder, read_json, write_json
-from flows.training import as_arrays, rows_of
 from infra.ledger import Ledger
 
 ASSUMED_COSTS = {"review_cost": 5.0, "loss_rate": 1.0, "friction_cost": 0.0}

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from balancing.training import EpochRecord
-from flows.training import OnProgress
+from flows.fitting import OnProgress
 
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
 

@@ -1,13 +1,7 @@
-"""Training: from a feature table to an ONNX network and the logits a policy is fitted on.
-
-With enough positives the network stops early on the validation part and the calibration part
-calibrates it. With few, both come from folds over all rows that are not test rows, and the
-network is fitted again on all of them, so that it has seen the newest labelled rows.
-"""
+"""Training: from a feature table to an ONNX network and the logits a policy is fitted on."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,18 +10,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from balancing.cross_fitting import OnFoldEpoch, cross_fit, refit
 from balancing.dataset import IntArray, LabelledArrays
 from balancing.export import export_onnx
-from balancing.inference import FloatArray, OnnxModel
+from balancing.inference import OnnxModel
 from balancing.networks.head import linear_head
 from balancing.strategies.registry import build_strategy
-from balancing.strategies.strategy import Device, FittedNetwork, Strategy
-from balancing.training import EpochRecord
+from balancing.strategies.strategy import Device
 from features.contract import Contract
-from features.feature_set import FeatureSet
-from features.folds import make_folds
 from flows.featurization import read_features
+from flows.fitting import FeatureRows, FitSettings, OnProgress, Trained, fit, rows_of
 from flows.kept_rows import (
     calibration_frame,
     row_digests,
@@ -41,29 +32,7 @@ from flows.run_folder import RunFolder, write_json
 
 logger = logging.getLogger(__name__)
 
-OnProgress = Callable[[str, EpochRecord], None]
-"""What is being fitted ("fold 2 of 4"), and how far it is."""
-
 _N_PARITY_PER_CLASS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """A fitted network and the rows that calibrate it.
-
-    Attributes:
-        fitted: The network.
-        fit_index: Rows of the feature table that it was fitted on.
-        calibration_index: Rows of the feature table that calibrate it.
-        calibration_logits: Their logits, ``(n_rows, 2)``: of the calibration part, or out of fold.
-        how: How length and calibration were found, for the record.
-    """
-
-    fitted: FittedNetwork
-    fit_index: IntArray
-    calibration_index: IntArray
-    calibration_logits: FloatArray
-    how: dict[str, Any]
 
 
 def train_network(
@@ -75,12 +44,17 @@ def train_network(
     on_progress: OnProgress | None = None,
 ) -> None:
     """Fit a network and write it, its calibration logits and its history to the run's folder."""
-    table, feature_set = read_features(feature_folder)
-    arrays = as_arrays(table, feature_set)
-    settings = _FitSettings(
-        build_strategy(config.strategy), feature_set.cardinalities, config, device, on_progress
+    rows = FeatureRows.of(*read_features(feature_folder))
+    table, arrays, feature_set = rows.table, rows.arrays, rows.feature_set
+    settings = FitSettings(
+        build_strategy(config.strategy),
+        seed=config.seed,
+        few_positives=config.few_positives,
+        n_folds=config.n_folds,
+        device=device,
+        on_progress=on_progress,
     )
-    trained = _fit(table, arrays, feature_set, settings)
+    trained = fit(rows, settings)
     sha256 = export_onnx(
         trained.fitted.network,
         run.onnx,
@@ -95,102 +69,6 @@ def train_network(
     record = _record(run, arrays, trained, config, sha256) | _periods(table, trained)
     write_json(run.training, record)
     logger.info("network trained", extra={"sha256": sha256, "how": trained.how["by"]})
-
-
-def as_arrays(table: pl.DataFrame, feature_set: FeatureSet) -> LabelledArrays:
-    """Return a feature table as what networks learn from."""
-    encoded = feature_set.encode(table)
-    label = table["label"].to_numpy().astype(np.int8)
-    return LabelledArrays(encoded.numeric, encoded.categorical, label)
-
-
-def rows_of(table: pl.DataFrame, *parts: str) -> IntArray:
-    """Return the row numbers of some parts, in order."""
-    return np.flatnonzero(table["part"].is_in(parts).fill_null(value=False).to_numpy())
-
-
-def _fit(
-    table: pl.DataFrame, arrays: LabelledArrays, feature_set: FeatureSet, settings: "_FitSettings"
-) -> Trained:
-    held_back = rows_of(table, "validation", "calibration")
-    if int(arrays.label[held_back].sum()) < settings.config.few_positives:
-        return _fit_across_folds(table, arrays, feature_set, settings)
-    return _fit_with_validation(table, arrays, settings)
-
-
-@dataclass(frozen=True, slots=True)
-class _FitSettings:
-    strategy: Strategy
-    cardinalities: tuple[int, ...]
-    config: RunConfig
-    device: Device
-    on_progress: OnProgress | None
-
-    def reporter(self, stage: str) -> Callable[[EpochRecord], None] | None:
-        report = self.on_progress
-        return None if report is None else lambda record: report(stage, record)
-
-    def fold_reporter(self, n_folds: int) -> OnFoldEpoch | None:
-        report = self.on_progress
-        if report is None:
-            return None
-        return lambda number, record: report(f"fold {number + 1} of {n_folds}", record)
-
-
-def _fit_with_validation(
-    table: pl.DataFrame, arrays: LabelledArrays, settings: _FitSettings
-) -> Trained:
-    train, calibration = rows_of(table, "train"), rows_of(table, "calibration")
-    fitted = settings.strategy.fit(
-        arrays.take(train),
-        validation=arrays.take(rows_of(table, "validation")),
-        cardinalities=settings.cardinalities,
-        seed=settings.config.seed,
-        device=settings.device,
-        on_epoch=settings.reporter("training"),
-    )
-    logits = fitted.logits(arrays.take(calibration))
-    how = {"by": "validation part", "epochs": fitted.trace.epochs}
-    return Trained(fitted, train, calibration, logits, how)
-
-
-def _fit_across_folds(
-    table: pl.DataFrame, arrays: LabelledArrays, feature_set: FeatureSet, settings: _FitSettings
-) -> Trained:
-    config, contract = settings.config, feature_set.contract
-    usable = rows_of(table, "train", "validation", "calibration")
-    known = arrays.take(usable)
-    folds = make_folds(
-        table[usable],
-        contract.split,
-        label_delay=contract.label.delay,
-        n_folds=config.n_folds,
-        seed=config.seed,
-    )
-    crossed = cross_fit(
-        settings.strategy,
-        known,
-        [(fold.fit_index, fold.holdout_index) for fold in folds],
-        cardinalities=settings.cardinalities,
-        seed=config.seed,
-        device=settings.device,
-        on_epoch=settings.fold_reporter(len(folds)),
-    )
-    fitted = refit(
-        settings.strategy,
-        known,
-        crossed,
-        cardinalities=settings.cardinalities,
-        seed=config.seed,
-        device=settings.device,
-        on_epoch=settings.reporter("all rows"),
-    )
-    how = {
-        "by": f"{len(folds)} folds, then all rows",
-        "epochs": crossed.n_epochs,
-        "fold_average_precision": list(crossed.average_precisions),
-    }
-    return Trained(fitted, usable, usable[crossed.holdout_index], crossed.oof_logits, how)
 
 
 def _write_kept_rows(

@@ -25,7 +25,7 @@ from balancing.metrics.ranking import average_precision, average_precision_of
 from balancing.strategies.erm import Erm, ErmConfig
 from features.contract import Contract, read_contract
 from features.feature_table import build_feature_table, input_types_of
-from flows.training import as_arrays, rows_of
+from flows.fitting import as_arrays, rows_of
 
 AS_OF = datetime(2018, 10, 8, tzinfo=UTC)  # the labels of the last days are known by then
 SEED, MAX_TREES, PATIENCE = 0, 2000, 50

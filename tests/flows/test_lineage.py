@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from balancing.inference import OnnxModel
 from flows.featurization import read_features
-from flows.training import as_arrays, rows_of
+from flows.fitting import as_arrays, rows_of
 from infra.revision import code_revision
 from infra.storage import sha256_file
 

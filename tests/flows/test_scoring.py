@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 
 from features.ingestion.conforming import conform
+from flows.fitting import as_arrays, rows_of
 from flows.recalibration import read_policy
 from flows.run_folder import RunFolder
-from flows.training import as_arrays, rows_of
 from serving.launch import free_port, running_service, wait_until_ready
 from serving.requests import request_rows
 

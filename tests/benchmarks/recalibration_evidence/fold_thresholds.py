@@ -15,7 +15,7 @@ import numpy as np
 from balancing.strategies.registry import build_strategy
 from features.folds import make_folds
 from flows.featurization import read_features
-from flows.training import as_arrays, rows_of
+from flows.fitting import as_arrays, rows_of
 from recalibration_evidence.networks import CONFIGS, feature_folder
 from recalibration_evidence.operating_points import MAX_FPR
 from recalibration_evidence.tables import markdown

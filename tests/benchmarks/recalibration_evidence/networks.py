@@ -21,9 +21,10 @@ from features.contract import Contract, read_contract
 from features.ingestion.tables import fingerprint
 from features.money import minor_units_per_major
 from flows.featurization import TABLE_FILE, featurize, read_features
+from flows.fitting import as_arrays, rows_of
 from flows.run_config import RunConfig
 from flows.run_folder import RunFolder, read_json
-from flows.training import as_arrays, rows_of, train_network
+from flows.training import train_network
 from flows.validation import DATA, validate_sources
 from flows.workspace import Workspace
 from infra.settings import Settings

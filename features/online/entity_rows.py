@@ -45,6 +45,7 @@ class EntityRow:
         n: Number of the row.
         key: What ``EntityLayout.key_of`` returned.
         layout: What is stored of its events.
+        retention: How long they are kept, in microseconds.
         newest: Its newest events; all of them, unless it is hot.
         due: The cutoff from which on something can be dropped.
         n_older: Events in table ``older``.
@@ -54,6 +55,7 @@ class EntityRow:
     n: int
     key: str
     layout: EntityLayout
+    retention: int
     newest: Segment
     due: int
     n_older: int
@@ -174,13 +176,14 @@ class EntityRows:
             self._write(entity)
 
     def _cutoff(self, entity: EntityRow) -> int:
-        return self.newest - self._retentions[layout_number(entity.key)]
+        return self.newest - entity.retention
 
     def _keep(self, row: tuple[str, int, int, int, int, bytes]) -> EntityRow:
         key, n, due, n_older, version, packed = row
-        layout = self._layouts[layout_number(key)]
+        number = layout_number(key)
+        layout, retention = self._layouts[number], self._retentions[number]
         newest = Segment.unpack(packed, layout)
-        entity = EntityRow(n, key, layout, newest, due, n_older, version)
+        entity = EntityRow(n, key, layout, retention, newest, due, n_older, version)
         self._by_key[key] = entity
         return entity
 
@@ -188,9 +191,11 @@ class EntityRows:
         if not self._next_n:
             last = self._connection.execute("SELECT max(n) FROM entity").fetchone()[0]
             self._next_n = (last or 0) + 1
-        layout = self._layouts[layout_number(key)]
+        number = layout_number(key)
+        layout, retention = self._layouts[number], self._retentions[number]
         n, self._next_n = self._next_n, self._next_n + 1
-        entity = EntityRow(n, key, layout, Segment.empty(layout), 0, 0, 0, is_new=True)
+        newest = Segment.empty(layout)
+        entity = EntityRow(n, key, layout, retention, newest, 0, 0, 0, is_new=True)
         self._by_key[key] = entity
         self.n_begun += 1
         return entity

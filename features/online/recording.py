@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from features.online.entity_rows import EntityRows
-from features.online.events import Event, LabelReport
+from features.online.events import Event, LabelReport, json_list
 from features.online.past import MISSING, EntityLayout, report_code, stored_amount, value_code
 from features.online.segment import Record
 from features.online.state import Applied, LabelCounts
@@ -25,7 +25,6 @@ _ADD = "INSERT OR IGNORE INTO event (id, digest, time, report, places) VALUES (?
 _FILL = "UPDATE event SET digest = ?, time = ?, places = ? WHERE id = ?"
 _ADD_REPORT = "INSERT INTO event (id, digest, time, report, places) VALUES (?, NULL, ?, ?, NULL)"
 _SET_REPORT = "UPDATE event SET report = ? WHERE id = ?"
-_encode_json = json.JSONEncoder(ensure_ascii=False).encode
 _ACCEPTED, _DUPLICATE, _UNKNOWN = range(3)
 
 
@@ -96,7 +95,7 @@ class Recording:
             for key, layout in zip(keys, self._layouts, strict=True)
             if layout.labels and key is not None
         ]
-        return _encode_json(looked_at) if looked_at else None
+        return json_list(looked_at) if looked_at else None
 
     def _report(self, report: LabelReport) -> int:
         code = report_code(report)

@@ -58,23 +58,16 @@ class Segment:
     def unpack(cls, packed: bytes, layout: EntityLayout) -> Self:
         """Return what :meth:`pack` packed."""
         n, flags = _HEAD.unpack_from(packed)
-        view = memoryview(packed)
         at, end = _HEAD.size, _HEAD.size + 8 * n
-        times = array("q")
-        times.frombytes(view[at:end])
-        amounts = array("q" if flags & _WIDE_AMOUNTS else "i")
-        if layout.amounts:
-            at, end = end, end + amounts.itemsize * n
-            amounts.frombytes(view[at:end])
+        times = array("q", packed[at:end])
+        code, width = ("q", 8) if flags & _WIDE_AMOUNTS else ("i", 4)
+        at, end = end, end + width * n if layout.amounts else end
+        amounts = array(code, packed[at:end])
         values = []
         for _ in layout.values:
             at, end = end, end + 8 * n
-            column = array("q")
-            column.frombytes(view[at:end])
-            values.append(column)
-        reports = array("q")
-        if flags & _REPORTS:
-            reports.frombytes(view[end : end + 8 * n])
+            values.append(array("q", packed[at:end]))
+        reports = array("q", packed[end : end + 8 * n] if flags & _REPORTS else b"")
         return cls(times, amounts, tuple(values), reports)
 
     def __len__(self) -> int:

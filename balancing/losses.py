@@ -1,5 +1,6 @@
 """Losses of single rows, before any weight or mean; plain cross-entropy and what goes around it."""
 
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -36,3 +37,13 @@ def weighted(losses: RowLosses, negative: float, positive: float) -> RowLosses:
     if negative == positive == 1:
         return losses
     return lambda logits, label: losses(logits, label) * (negative + (positive - negative) * label)
+
+
+def reweighted(losses: RowLosses, negative: float, positive: float) -> RowLosses:
+    """Return losses with class weights whose own shift of the odds is taken out.
+
+    NOTE[DIFF] Class weights alone raise the log odds that a network learns by
+    ``log(positive / negative)``. Here the loss sees the logits that much higher, and the
+    network's own logits stay those of the unweighted data. Weights of 1 change no bit.
+    """
+    return weighted(shifted(losses, math.log(positive / negative)), negative, positive)

@@ -7,7 +7,6 @@ The network's own logits always speak of the data as they are. Where a sample or
 the odds, the shift is added between network and loss, so there is nothing to undo afterwards.
 """
 
-import math
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -20,7 +19,7 @@ from torch.optim import Optimizer
 
 from balancing.batches import ResidentRows, place_rows
 from balancing.dataset import LabelledArrays
-from balancing.losses import RowLosses, cross_entropies, shifted, weighted
+from balancing.losses import RowLosses, cross_entropies, reweighted, shifted
 from balancing.networks.build import NetworkConfig, build_network
 from balancing.networks.mlp import MlpConfig
 from balancing.networks.network import MemberBody
@@ -120,12 +119,17 @@ class EndToEnd:
                 self.step(rows, network.body, seed=seed),
                 config=self.config.training,
                 judge=judge,
-                judge_from=self.config.deferred.start_epoch if self.config.deferred else 0,
+                judge_from=self.judge_from,
                 n_epochs=n_epochs,
                 keep_logits=keep_logits,
                 on_epoch=on_epoch,
             )
         return FittedNetwork(network.cpu().eval(), trace)
+
+    @property
+    def judge_from(self) -> float:
+        """Epochs before the first look: until then what is weighed is not complete."""
+        return self.config.deferred.start_epoch if self.config.deferred else 0
 
     def rows(self, rows: ResidentRows, *, seed: int) -> ResidentRows:  # noqa: ARG002
         """Return the rows to learn from; a strategy that makes new ones adds them here."""
@@ -156,11 +160,8 @@ class EndToEnd:
         deferred = self.config.deferred
         if deferred is None:
             return lambda _: early
-        negative, positive = effective_number_weights(class_sizes(rows.label), deferred.beta)
-        # NOTE[DIFF] The weights' own shift of the odds is taken out: see the module's text.
-        late = weighted(
-            shifted(self.losses(rows), shift + math.log(positive / negative)), negative, positive
-        )
+        weights = effective_number_weights(class_sizes(rows.label), deferred.beta)
+        late = shifted(reweighted(self.losses(rows), *weights), shift)
         return lambda epochs_done: early if epochs_done < deferred.start_epoch else late
 
     def update(self, body: MemberBody) -> Callable[[Tensor], None]:

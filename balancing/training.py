@@ -40,7 +40,9 @@ class TrainingConfig(BaseModel):
     )
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
-    gradient_clip: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
+    gradient_clip: float = Field(
+        default=1.0, ge=0, description="Largest gradient norm; 0 leaves gradients as they are."
+    )
     average_decay: float = Field(
         default=0.998, ge=0, lt=1, description="Of the moving average of weights; 0 turns it off."
     )

@@ -15,10 +15,10 @@ class LayerStack(MemberBody):
 
     Args:
         inputs: From inputs and codes to what the first layer takes.
-        layers: ``(m, n_rows, d_in)`` -> ``(n_members, n_rows, width)`` each.
+        layers: ``(m, n_rows, d_in)`` -> ``(n_members, n_rows, d_out)`` each.
         n_members: Predictors evaluated in one pass.
         width: Outputs of the last layer.
-        dropout: Share of each layer's outputs that training leaves out.
+        dropouts: Share of each layer's outputs that training leaves out, one a layer.
         prior_logit: Where the output starts: the log odds of the training rows.
     """
 
@@ -29,22 +29,22 @@ class LayerStack(MemberBody):
         *,
         n_members: int,
         width: int,
-        dropout: float,
+        dropouts: Iterable[float],
         prior_logit: float,
     ) -> None:
         super().__init__()
         self.n_members = n_members
         self.inputs = inputs
         self.layers = nn.ModuleList(layers)
-        self.dropout = ByteDropout(dropout)
+        self.dropouts = nn.ModuleList(ByteDropout(share) for share in dropouts)
         self.output = MemberLinear(n_members, width, 1)
         nn.init.constant_(self.output.bias, prior_logit)
 
     def embed(self, inputs: Tensor, codes: Tensor) -> Tensor:
         """Return the last hidden layer, ``(n_members, n_rows, width)``."""
         hidden: Tensor = self.inputs(inputs, codes)
-        for layer in self.layers:
-            hidden = self.dropout(torch.relu(layer(hidden)))
+        for layer, dropout in zip(self.layers, self.dropouts, strict=True):
+            hidden = dropout(torch.relu(layer(hidden)))
         return hidden
 
     def head(self, embeddings: Tensor) -> Tensor:

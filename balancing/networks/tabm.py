@@ -47,7 +47,7 @@ class TabMBody(LayerStack):
             ],
             n_members=config.n_members,
             width=config.width,
-            dropout=config.dropout,
+            dropouts=[config.dropout] * config.n_layers,
             prior_logit=prior_logit,
         )
 

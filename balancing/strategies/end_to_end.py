@@ -1,7 +1,8 @@
 """What all strategies share that train a whole network: the rows, the batches, the step.
 
 A strategy says what is different about it: which losses it minimises (``losses``), how a step
-moves the weights (``step``), or which rows there are to learn from (``rows``).
+moves the weights (``step``), which rows there are to learn from (``rows``), or which of them a
+step sees (``batches``).
 
 The network's own logits always speak of the data as they are. Where a sample or a weight shifts
 the odds, the shift is added between network and loss, so there is nothing to undo afterwards.
@@ -32,6 +33,7 @@ from balancing.sampling import (
 )
 from balancing.strategies.strategy import Device, FittedNetwork, judge_by
 from balancing.training import (
+    Batches,
     OnEpoch,
     TrainingConfig,
     TrainStep,
@@ -109,13 +111,7 @@ class EndToEnd:
                 judge = judge_by(network, place_rows(validation, network, device=place))
             trace = run_epochs(
                 network.body,
-                sample_batches(
-                    self.config.sampling,
-                    rows.label,
-                    batch_size=self.config.training.batch_size_for(rows.n_rows),
-                    n_orders=n_orders(network.body),
-                    seed=seed,
-                ),
+                self.batches(rows, network.body, seed=seed),
                 self.step(rows, network.body, seed=seed),
                 config=self.config.training,
                 judge=judge,
@@ -134,6 +130,16 @@ class EndToEnd:
     def rows(self, rows: ResidentRows, *, seed: int) -> ResidentRows:  # noqa: ARG002
         """Return the rows to learn from; a strategy that makes new ones adds them here."""
         return rows
+
+    def batches(self, rows: ResidentRows, body: MemberBody, *, seed: int) -> Batches:
+        """Return which rows each step sees; they make the epoch."""
+        return sample_batches(
+            self.config.sampling,
+            rows.label,
+            batch_size=self.config.training.batch_size_for(rows.n_rows),
+            n_orders=n_orders(body),
+            seed=seed,
+        )
 
     def losses(self, rows: ResidentRows) -> RowLosses:  # noqa: ARG002
         """Return what a row costs, given the network's logit of it and its label."""
@@ -178,7 +184,8 @@ class EndToEnd:
             if n_taken < config.accumulated_batches:
                 return
             n_taken = 0
-            clip_grad_norm_(parameters, config.gradient_clip)
+            if config.gradient_clip:
+                clip_grad_norm_(parameters, config.gradient_clip)
             optimizer.step()
             optimizer.zero_grad()
 

@@ -111,17 +111,17 @@ def velocity_arrays(events: TableEvents) -> dict[str, FloatArray]:
     """
     plan = events.plan
     found = {name: np.full(events.times.size, np.nan) for name in plan.names}
-    for column in plan.value_columns:
-        events.codes(column)  # kept there, before several threads ask for them
 
     def fill(entity: Names, part: EntityPart) -> None:
-        block = part.sorted()
-        measures = BlockMeasures(block, events, entity)
-        for feature in plan.features:
-            if feature.entity == entity:
-                found[feature.name][block.rows] = measures.values(feature)
+        for block in part.blocks():
+            measures = BlockMeasures(block, events, entity)
+            for feature in plan.features:
+                if feature.entity == entity:
+                    found[feature.name][block.rows] = measures.values(feature)
 
+    coded = {*plan.value_columns, *(column for entity in plan.entities for column in entity)}
     with ThreadPoolExecutor(_WORKERS) as pool:
+        list(pool.map(events.codes, coded))  # kept there, before several threads ask for them
         parts = ((entity, part) for entity in plan.entities for part in events.parts(entity))
         list(pool.map(lambda task: fill(*task), parts))  # a list, so that errors are raised
     return found

@@ -39,14 +39,14 @@ class Axis:
     stride: int
 
     @classmethod
-    def spanning(cls, times: IntArray, *, longest: int) -> "Axis":
-        """Return an axis for these moments, with gaps that windows up to ``longest`` leave open.
+    def spanning(cls, first: int, last: int, *, longest: int) -> "Axis":
+        """Return an axis for moments with gaps between entities that no window reaches over.
 
         Args:
-            times: Microseconds, at least one.
+            first: Microseconds of the earliest moment.
+            last: Microseconds of the latest moment.
             longest: Microseconds of the longest look-back.
         """
-        first, last = int(times.min()), int(times.max())
         return cls(first, last - first + longest + 1)
 
     @property
@@ -99,7 +99,7 @@ class Timeline:
 
         Where the window is empty, that is ``until``. ``window`` is in microseconds.
         """
-        return np.searchsorted(self.keys, self.keys - window)
+        return _places_among(self.keys, self.keys - window)
 
     def elapsed(self, window: int) -> FloatArray:
         """Return microseconds since the last event before; NaN where none is in the window."""
@@ -118,9 +118,21 @@ class Timeline:
         Shape:
             ``(m,)`` and ``(m,)`` -> ``(n,)``
         """
-        begun = np.searchsorted(_ascending(starts), self.keys)
-        begun -= np.searchsorted(_ascending(ends), self.keys)
+        begun = _places_among(_ascending(starts), self.keys)
+        begun -= _places_among(_ascending(ends), self.keys)
         return begun
+
+
+def _places_among(keys: IntArray, sought: IntArray) -> IntArray:
+    """Return what ``np.searchsorted(keys, sought)`` does, for ascending ``sought``.
+
+    Numpy's stable sort merges the two runs in one pass, in half the time of a binary search for
+    each. Of equals, what is sought comes first.
+    """
+    order = np.argsort(np.concatenate([sought, keys]), kind="stable")
+    places = np.flatnonzero(order < sought.size)
+    places -= np.arange(sought.size)
+    return places
 
 
 def _ascending(places: IntArray) -> IntArray:
@@ -193,7 +205,7 @@ class DistinctValues:
     def of(self, window: timedelta) -> IntArray:
         """Return the number of different values in each event's window."""
         ends = np.minimum(self._keys + microseconds(window), self._following)
-        return self._begun - np.searchsorted(np.sort(ends), self._timeline.keys)
+        return self._begun - _places_among(np.sort(ends), self._timeline.keys)
 
 
 def _next_of_same_value(keys: IntArray, entities: IntArray, values: IntArray) -> IntArray:

@@ -32,12 +32,13 @@ def connect(uri: str, *, timeout: float = TIMEOUT_S) -> Any:
         StateServerError: If the URI is none, or redis-py is not installed.
     """
     try:
+        import hiredis  # noqa: F401  # for features.online.redis_link
         import redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
     except ModuleNotFoundError:
         raise StateServerError(
-            "Online state on Redis needs redis-py: pip install 'whitecrow[redis]'."
+            "Online state on Redis needs redis-py and hiredis: pip install 'whitecrow[redis]'."
         ) from None
     try:
         client = redis.Redis.from_url(

@@ -80,7 +80,7 @@ class Checkpointer:
             _, n_pages, n_done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if n_pages <= _LONG_LOG or self._is_closing:
                 return
-            _flush(self._path)
+            flush(self._path)
             # Writers write on meanwhile, of which SQLite does not tell. A pass that had little to
             # copy was short, and left even less.
             if n_pages - n_before < _FEW_PAGES:
@@ -91,7 +91,7 @@ class Checkpointer:
                 connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Bring what was copied to the disk, so that little is left to do while writers wait."""
     if sys.platform == "linux":
         os.fdatasync(_descriptor(path))

@@ -241,6 +241,22 @@ def test_the_log_does_not_grow_with_what_is_written(
     assert not log.exists()
 
 
+def test_a_flush_keeps_the_locks_of_this_process(sqlite_store, watched, event) -> None:
+    state = sqlite_store.open(watched)
+    state.apply([event(1)])
+    path = state_file(sqlite_store.folder, watched)
+    log = path.with_suffix(".db-wal")
+
+    checkpointing.flush(path)
+    code = f"import sqlite3; sqlite3.connect({str(path)!r}).execute('SELECT * FROM about')"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+    # Whoever closes the last connection folds the log and drops it: here, this process.
+    assert log.exists()
+    state.close()
+    assert not log.exists()
+
+
 def test_thousands_of_rows_at_one_instant_keep_their_labels(state, event, report, features) -> None:
     n = 3_000
     names = [f"{number}" for number in range(n)]

@@ -5,15 +5,43 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
+from balancing.strategies.class_balanced import ClassBalanced, ClassBalancedConfig
 from balancing.strategies.end_to_end import EndToEnd, EndToEndConfig
 from balancing.strategies.erm import Erm, ErmConfig
+from balancing.strategies.focal import Focal, FocalConfig
+from balancing.strategies.ldam import Ldam, LdamConfig
+from balancing.strategies.logit_adjustment import LogitAdjustment, LogitAdjustmentConfig
+from balancing.strategies.major_feature_weakening import (
+    MajorFeatureWeakening,
+    MajorFeatureWeakeningConfig,
+)
 from balancing.strategies.metabalance import MetaBalance, MetaBalanceConfig
+from balancing.strategies.sam_a import SamA, SamAConfig
+from balancing.strategies.vs_loss import VsLoss, VsLossConfig
 
-ExtractorConfig: TypeAlias = Annotated[ErmConfig | MetaBalanceConfig, Field(discriminator="kind")]
+ExtractorConfig: TypeAlias = Annotated[
+    ErmConfig
+    | MetaBalanceConfig
+    | ClassBalancedConfig
+    | FocalConfig
+    | LdamConfig
+    | LogitAdjustmentConfig
+    | MajorFeatureWeakeningConfig
+    | SamAConfig
+    | VsLossConfig,
+    Field(discriminator="kind"),
+]
 
 EXTRACTORS: dict[type[EndToEndConfig], Callable[[Any], EndToEnd]] = {
     ErmConfig: Erm,
     MetaBalanceConfig: MetaBalance,
+    ClassBalancedConfig: ClassBalanced,
+    FocalConfig: Focal,
+    LdamConfig: Ldam,
+    LogitAdjustmentConfig: LogitAdjustment,
+    MajorFeatureWeakeningConfig: MajorFeatureWeakening,
+    SamAConfig: SamA,
+    VsLossConfig: VsLoss,
 }
 
 

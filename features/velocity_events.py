@@ -102,6 +102,7 @@ class TableEvents:
     minor_per_major: int
     labels: LabelEvents | None
     _codes: dict[str, IntArray] = field(default_factory=dict)
+    _holds: dict[tuple[str, str], NDArray[np.bool_]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, frame: pl.DataFrame, contract: Contract) -> "TableEvents":
@@ -149,8 +150,10 @@ class TableEvents:
 
     def holds(self, column: str, value: str) -> NDArray[np.bool_]:
         """Return which rows have a value in a column."""
-        texts = self.frame[column].cast(pl.String)
-        return (texts == value).fill_null(value=False).to_numpy()
+        if (column, value) not in self._holds:
+            is_value = self.frame[column].cast(pl.String) == value
+            self._holds[column, value] = is_value.fill_null(value=False).to_numpy()
+        return self._holds[column, value]
 
     def blocks(self, entity: Names) -> Iterator[EntityBlock]:
         """Yield the events of every entity, block by block; each row is in one block at most."""

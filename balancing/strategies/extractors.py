@@ -5,6 +5,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
+from balancing.strategies.balanced_bagging import BalancedBagging, BalancedBaggingConfig
 from balancing.strategies.class_balanced import ClassBalanced, ClassBalancedConfig
 from balancing.strategies.end_to_end import EndToEnd, EndToEndConfig
 from balancing.strategies.erm import Erm, ErmConfig
@@ -16,6 +17,7 @@ from balancing.strategies.major_feature_weakening import (
     MajorFeatureWeakeningConfig,
 )
 from balancing.strategies.metabalance import MetaBalance, MetaBalanceConfig
+from balancing.strategies.resampled import Resampled, ResampledConfig
 from balancing.strategies.sam_a import SamA, SamAConfig
 from balancing.strategies.vs_loss import VsLoss, VsLossConfig
 
@@ -27,6 +29,8 @@ ExtractorConfig: TypeAlias = Annotated[
     | LdamConfig
     | LogitAdjustmentConfig
     | MajorFeatureWeakeningConfig
+    | ResampledConfig
+    | BalancedBaggingConfig
     | SamAConfig
     | VsLossConfig,
     Field(discriminator="kind"),
@@ -40,6 +44,8 @@ EXTRACTORS: dict[type[EndToEndConfig], Callable[[Any], EndToEnd]] = {
     LdamConfig: Ldam,
     LogitAdjustmentConfig: LogitAdjustment,
     MajorFeatureWeakeningConfig: MajorFeatureWeakening,
+    ResampledConfig: Resampled,
+    BalancedBaggingConfig: BalancedBagging,
     SamAConfig: SamA,
     VsLossConfig: VsLoss,
 }

@@ -6,7 +6,7 @@ The loop asks for a step, an order of batches and a judge, never which strategy 
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -70,6 +70,9 @@ TrainStep = Callable[[Tensor, float], Tensor]
 Judge = Callable[[], tuple[float, Tensor]]
 """-> average precision of the validation rows, and their logits ``(n_rows,)``."""
 
+Observe = Callable[[], Mapping[str, float]]
+"""-> what there is to be seen of the current weights, by name."""
+
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
@@ -106,6 +109,19 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class Observation:
+    """What an observer saw at one evaluation.
+
+    Attributes:
+        epochs: Epochs trained so far, a fraction within an epoch.
+        values: By name.
+    """
+
+    epochs: float
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingTrace:
     """What happened during training.
 
@@ -114,12 +130,16 @@ class TrainingTrace:
         records: One an epoch.
         evaluations: In order; empty without validation rows.
         seconds: Wall time.
+        observations: One an evaluation; empty without an observer.
+        notes: What else a strategy did that a person should know.
     """
 
     epochs: float
     records: tuple[EpochRecord, ...]
     evaluations: tuple[Evaluation, ...]
     seconds: float
+    observations: tuple[Observation, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 OnEpoch = Callable[[EpochRecord], None]
@@ -136,6 +156,7 @@ def run_epochs(
     n_epochs: float | None = None,
     keep_logits: bool = False,
     on_epoch: OnEpoch | None = None,
+    observe: Observe | None = None,
 ) -> TrainingTrace:
     """Train until the judge sees no progress, or for a fixed length, and keep the best weights.
 
@@ -149,13 +170,16 @@ def run_epochs(
         n_epochs: Exact length, a fraction within an epoch; the last weights are then kept.
         keep_logits: Keep the judge's logits of every evaluation in the trace.
         on_epoch: Called after every epoch.
+        observe: Called with every evaluation, when the weights that it judged are in place.
 
     Returns:
         The trace of the training.
     """
     if judge is None and n_epochs is None:
         raise ValueError("Training needs validation rows or n_epochs to know when to stop.")
-    run = _Run(weights, config, batches.n_batches, judge, judge_from, n_epochs, keep_logits)
+    run = _Run(
+        weights, config, batches.n_batches, judge, judge_from, n_epochs, keep_logits, observe
+    )
     while not run.is_done:
         for rows in batches.epoch():
             run.after_step(step(rows, run.epochs_done))
@@ -176,6 +200,7 @@ class _Run:
     judge_from: float
     n_epochs: float | None
     keep_logits: bool
+    observe: Observe | None = None
     n_steps: int = 0
     since_best: int = 0
     best: Evaluation | None = None
@@ -183,6 +208,7 @@ class _Run:
     losses: list[Tensor] = field(default_factory=list)
     records: list[EpochRecord] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -223,6 +249,8 @@ class _Run:
             epochs = self.epochs_done
             evaluation = Evaluation(epochs, average_precision, kept)
             self.evaluations.append(evaluation)
+            if self.observe:
+                self.observations.append(Observation(epochs, self.observe()))
             self.since_best += 1
             if self.best is None or average_precision > self.best.average_precision:
                 self.best, self.since_best = evaluation, 0
@@ -264,6 +292,7 @@ class _Run:
             records=tuple(self.records),
             evaluations=tuple(self.evaluations),
             seconds=time.monotonic() - self.started,
+            observations=tuple(self.observations),
         )
 
 

@@ -31,7 +31,7 @@ from balancing.sampling import (
     log_odds_shift,
     sample_batches,
 )
-from balancing.strategies.strategy import Device, FittedNetwork, judge_by
+from balancing.strategies.strategy import Device, FittedNetwork, Observer, judge_by
 from balancing.training import (
     Batches,
     OnEpoch,
@@ -97,6 +97,7 @@ class EndToEnd:
         device: Device = "auto",
         keep_logits: bool = False,
         on_epoch: OnEpoch | None = None,
+        observer: Observer | None = None,
     ) -> FittedNetwork:
         """Fit a network; see ``Strategy.fit``."""
         if validation is not None:
@@ -105,10 +106,13 @@ class EndToEnd:
         with seeded(seed, device=place):
             network = build_network(self.config.network, train, cardinalities=cardinalities)
             network.to(place).train()
-            rows = self.rows(place_rows(train, network, device=place), seed=seed)
-            judge = None
+            placed = place_rows(train, network, device=place)
+            rows = self.rows(placed, seed=seed)
+            judge, observe = None, None
             if validation is not None:
-                judge = judge_by(network, place_rows(validation, network, device=place))
+                judged = place_rows(validation, network, device=place)
+                judge = judge_by(network, judged)
+                observe = observer(network, placed, judged) if observer else None
             trace = run_epochs(
                 network.body,
                 self.batches(rows, network.body, seed=seed),
@@ -119,6 +123,7 @@ class EndToEnd:
                 n_epochs=n_epochs,
                 keep_logits=keep_logits,
                 on_epoch=on_epoch,
+                observe=observe,
             )
         return FittedNetwork(network.cpu().eval(), trace)
 

@@ -1,5 +1,6 @@
 """What every strategy is: a way to fit a network to labelled rows."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
@@ -10,11 +11,14 @@ from numpy.typing import NDArray
 from balancing.batches import ResidentRows, place_rows
 from balancing.dataset import LabelledArrays
 from balancing.networks.network import ScoringNetwork, mean_probability_logit
-from balancing.training import Judge, OnEpoch, TrainingTrace, average_precision
+from balancing.training import Judge, Observe, OnEpoch, TrainingTrace, average_precision
 
 Device = Literal["auto", "cpu", "cuda"]
 
 ROWS_AT_ONCE = 65_536
+
+Observer = Callable[[ScoringNetwork, ResidentRows, ResidentRows], Observe]
+"""From a network, its training rows and its validation rows to what looks at them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Strategy(Protocol):
         device: Device = "auto",
         keep_logits: bool = False,
         on_epoch: OnEpoch | None = None,
+        observer: Observer | None = None,
     ) -> FittedNetwork:
         """Fit a network.
 
@@ -64,6 +69,8 @@ class Strategy(Protocol):
             device: Where to train.
             keep_logits: Keep the validation logits of every evaluation in the trace.
             on_epoch: Called after every epoch.
+            observer: Looks at the network, the training rows and the validation rows with every
+                evaluation; needs ``validation``.
         """
 
 

@@ -1,0 +1,285 @@
+"""Fitting a head anew on the embeddings of a frozen network: the last phase of EOS, cRT and LWS.
+
+Each member's head is fitted to that member's own embeddings. Rows between rows, as EOS makes
+them, are never stored: a batch computes them from where they start, where they lead, and how far.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from balancing.batches import ResidentRows
+from balancing.losses import cross_entropies
+from balancing.networks.layer_stack import LayerStack
+from balancing.networks.network import MemberBody, MemberLinear
+from balancing.sampling import SamplingConfig, class_sizes, log_odds_shift, sample_batches
+from balancing.strategies.strategy import ROWS_AT_ONCE
+from balancing.training import TrainingConfig, TrainingTrace, TrainStep, run_epochs
+
+MOST_EMBEDDING_BYTES = 1 << 30
+"""Of the members that are dealt with at once; beyond it they take turns."""
+
+_LEAST_SPREAD = 1e-6
+"""Of an embedding's feature, against which a constant one is not blown up."""
+
+
+class HeadConfig(BaseModel):
+    """How a head is fitted: stochastic gradient descent with momentum, as EOS's code does.
+
+    Attributes:
+        n_epochs: Over the rows that the head sees, synthetic ones included. All heads are fitted
+            for that length: the released code keeps the epoch that is best on the test rows.
+        batch_size: Most rows a batch.
+        learning_rate: Of features scaled as ``scaled_head`` says.
+        momentum: Of the gradient.
+        weight_decay: Of the scaled weights.
+        warm_up_epochs: Over which the learning rate grows linearly.
+        average_decay: Of the moving average of weights, which is what is kept.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_epochs: float = Field(default=10, gt=0)
+    batch_size: int = Field(default=2048, ge=1)
+    learning_rate: float = Field(default=2.0, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=1e-5, ge=0)
+    warm_up_epochs: float = Field(default=1.0, ge=0)
+    average_decay: float = Field(default=0.99, ge=0, lt=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """New rows on the lines between rows: ``start + reach (end - start)``.
+
+    Shape:
+        start and end ``(m, n_new)`` int64, row numbers; reach ``(m, n_new)`` float32.
+    """
+
+    start: Tensor
+    end: Tensor
+    reach: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRows:
+    """What heads are fitted on: embeddings of real rows, and new rows between them.
+
+    Attributes:
+        embeddings: Of the real rows, float32.
+        label: Of the real rows, then of the new ones; float32.
+        segments: The new rows; ``None`` without any.
+
+    Shape:
+        ``(m, n_rows, width)``, ``(n_rows + n_new,)``.
+    """
+
+    embeddings: Tensor
+    label: Tensor
+    segments: Segments | None = None
+
+    def batch(self, rows: Tensor) -> Tensor:
+        """Return the embeddings of rows, ``(m, n)`` int64 -> ``(m, n, width)``.
+
+        Numbers from ``n_rows`` on are those of new rows.
+        """
+        n_rows, segments = self.embeddings.shape[1], self.segments
+        if segments is None:
+            return self._at(rows)
+        new = (rows - n_rows).clamp(min=0)
+        is_new = rows >= n_rows
+        start = torch.where(is_new, segments.start.gather(1, new), rows)
+        end = torch.where(is_new, segments.end.gather(1, new), rows)
+        reach = torch.where(is_new, segments.reach.gather(1, new), 0)
+        return torch.lerp(self._at(start), self._at(end), reach.unsqueeze(2))
+
+    def _at(self, rows: Tensor) -> Tensor:
+        m, n_rows, width = self.embeddings.shape
+        offset = torch.arange(m, device=rows.device).unsqueeze(1) * n_rows
+        flat = self.embeddings.view(m * n_rows, width)
+        return flat.index_select(0, (rows + offset).flatten()).view(m, -1, width)
+
+
+def member_groups(n_members: int, *, n_rows: int, width: int) -> list[slice]:
+    """Return the members that are dealt with at once, so that their embeddings fit in memory."""
+    size = max(1, MOST_EMBEDDING_BYTES // (4 * n_rows * width))
+    return [slice(i, min(i + size, n_members)) for i in range(0, n_members, size)]
+
+
+@torch.no_grad()
+def embeddings_of(body: MemberBody, rows: ResidentRows, members: slice) -> Tensor:
+    """Return what the heads of some members see, in evaluation mode.
+
+    Shape:
+        ``(m, n_rows, width)`` float32.
+    """
+    body.eval()
+    kept: Tensor | None = None
+    for start in range(0, rows.n_rows, ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        found = body.embed(rows.inputs[part].unsqueeze(0), rows.codes[part].unsqueeze(0))[members]
+        if kept is None:
+            kept = found.new_empty((len(found), rows.n_rows, found.shape[2]))
+        kept[:, part] = found
+    assert kept is not None
+    return kept
+
+
+def fit_head(
+    head: nn.Module,
+    rows: HeadRows,
+    config: HeadConfig,
+    *,
+    sampling: SamplingConfig,
+    seed: int,
+) -> TrainingTrace:
+    """Fit a head in place, so that its logits speak of the real rows as they are.
+
+    New rows and sampling shift the odds by a known number, which is added between head and loss.
+
+    Args:
+        head: ``(m, n, width)`` -> logits ``(m, n)``.
+        rows: Embeddings, labels and new rows.
+        config: How long and how fast.
+        sampling: Which of the rows a step sees.
+        seed: Fixes their order.
+    """
+    m, n_rows, _ = rows.embeddings.shape
+    shift = log_odds_shift(sampling, rows.label)
+    shift += log_odds(rows.label) - log_odds(rows.label[:n_rows])
+    return run_epochs(
+        head,
+        sample_batches(sampling, rows.label, batch_size=config.batch_size, n_orders=m, seed=seed),
+        _step(head, rows, config, log_odds_shift=shift),
+        config=TrainingConfig(average_decay=config.average_decay),
+        n_epochs=config.n_epochs,
+    )
+
+
+def fit_fresh_head(
+    body: LayerStack,
+    rows: HeadRows,
+    members: slice,
+    config: HeadConfig,
+    *,
+    sampling: SamplingConfig,
+    seed: int,
+) -> None:
+    """Fit fresh linear heads for some members and put them on the body; see ``fit_head``."""
+    head = ScaledHead(rows.embeddings, rows.label[: rows.embeddings.shape[1]])
+    fit_head(head, rows, config, sampling=sampling, seed=seed)
+    with torch.no_grad():
+        weight, bias = head.unscaled()
+        body.output.weight[members] = weight
+        body.output.bias[members] = bias
+
+
+def _step(
+    head: nn.Module, rows: HeadRows, config: HeadConfig, *, log_odds_shift: float
+) -> TrainStep:
+    optimizer = torch.optim.SGD(
+        head.parameters(),
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+    def step(row_numbers: Tensor, epochs_done: float) -> Tensor:
+        warmth = min(1.0, (epochs_done + 0.01) / max(config.warm_up_epochs, 0.01))
+        optimizer.param_groups[0]["lr"] = config.learning_rate * warmth
+        logits = head(rows.batch(row_numbers)) + log_odds_shift
+        # The members' losses are added, not averaged: each takes the step it would take alone.
+        losses = cross_entropies(logits, rows.label[row_numbers]).mean(dim=1)
+        optimizer.zero_grad()
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return losses.detach().mean()
+
+    return step
+
+
+class ScaledHead(nn.Module):
+    """A fresh linear head a member, on features of about unit length.
+
+    NOTE[DIFF] EOS's code fits the embeddings as they are, which suits a network with batch
+    normalisation. Those of a table have any scale, and a learning rate that suits one diverges
+    on the next. So each feature is centred and divided by its spread, both over the two classes
+    in equal parts, and by the root of the width. ``unscaled`` takes this back: the network keeps
+    a linear head on its own embeddings.
+
+    Args:
+        embeddings: Of the real rows, ``(m, n_rows, width)``.
+        label: Of the real rows, ``(n_rows,)``.
+
+    Shape:
+        ``(m, n, width)`` -> ``(m, n)``.
+    """
+
+    def __init__(self, embeddings: Tensor, label: Tensor) -> None:
+        super().__init__()
+        self.centre, self.spread = balanced_moments(embeddings, label)
+        m, _, width = embeddings.shape
+        self.spread = self.spread * math.sqrt(width)
+        self.linear = MemberLinear(m, width, 1).to(embeddings.device)
+        nn.init.constant_(self.linear.bias, log_odds(label))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Return the logits."""
+        weight, bias = self.unscaled()
+        return torch.baddbmm(bias, embeddings, weight).squeeze(2)
+
+    def unscaled(self) -> tuple[Tensor, Tensor]:
+        """Return weight ``(m, width, 1)`` and bias ``(m, 1, 1)`` on embeddings as they are."""
+        weight = self.linear.weight / self.spread.transpose(1, 2)
+        return weight, self.linear.bias - self.centre @ weight
+
+
+class ClassScales(nn.Module):
+    """One factor a class on a frozen head's logits (LWS: Kang et al., arXiv 1910.09217, 4.1).
+
+    Factors ``s0`` and ``s1`` on the logits ``(-l/2, +l/2)`` make ``l (s0 + s1) / 2``: for two
+    antisymmetric logits there is one number to learn, a temperature.
+
+    Args:
+        typical: Size of a member's logits, ``(m, 1, 1)``: they are divided by it.
+
+    Shape:
+        ``(m, n, 1)`` -> ``(m, n)``.
+    """
+
+    def __init__(self, typical: Tensor) -> None:
+        super().__init__()
+        self.typical = typical
+        self.scales = Parameter(typical.expand(-1, -1, 2).clone())
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Return the scaled logits."""
+        return (logits * self.factor()).squeeze(2)
+
+    def factor(self) -> Tensor:
+        """Return what each member's logits are multiplied by, ``(m, 1, 1)``."""
+        return self.scales.mean(dim=2, keepdim=True) / self.typical
+
+
+@torch.no_grad()
+def balanced_moments(values: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of each feature, the classes weighing the same.
+
+    Shape:
+        ``(m, n_rows, width)``, ``(n_rows,)`` -> ``(m, 1, width)`` twice.
+    """
+    parts = [values[:, label == value] for value in (0, 1)]
+    mean = torch.stack([part.mean(dim=1, keepdim=True) for part in parts]).mean(dim=0)
+    squares = [(part - mean).square().mean(dim=1, keepdim=True) for part in parts]
+    return mean, torch.stack(squares).mean(dim=0).sqrt().clamp(min=_LEAST_SPREAD)
+
+
+def log_odds(label: Tensor) -> float:
+    """Return the log odds of a positive among rows of both classes."""
+    negatives, positives = class_sizes(label)
+    return math.log(positives / negatives)

@@ -1,0 +1,198 @@
+"""Learning the network first and its head again (Kang et al., arXiv 1910.09217).
+
+Any strategy that trains a whole network comes first; then its layers are frozen and the head
+alone is fitted on batches with more positives. cRT (section 4.1, "classifier re-training") starts
+from a fresh head: it is EOS without new rows. LWS ("learnable weight scaling") keeps the head and
+learns one factor a class.
+"""
+
+import logging
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from balancing.batches import ResidentRows, place_rows
+from balancing.dataset import LabelledArrays
+from balancing.networks.layer_stack import LayerStack
+from balancing.sampling import PrevalenceSampling
+from balancing.strategies.erm import ErmConfig
+from balancing.strategies.extractors import ExtractorConfig, build_extractor
+from balancing.strategies.head_fitting import (
+    ClassScales,
+    HeadConfig,
+    HeadRows,
+    balanced_moments,
+    embeddings_of,
+    fit_fresh_head,
+    fit_head,
+    member_groups,
+)
+from balancing.strategies.strategy import Device, FittedNetwork, Observer
+from balancing.training import OnEpoch, choose_device, seeded
+
+logger = logging.getLogger(__name__)
+
+_HEAD_SEED = 1 << 21
+"""Added to the seed, so that no draw repeats one of the network's own training."""
+
+
+class HeadRetrainingConfig(BaseModel):
+    """What every strategy has that fits the head of a trained network again.
+
+    Attributes:
+        extractor: How the network is trained before; any strategy that trains a whole one.
+        head: How the head is fitted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    extractor: ExtractorConfig = ErmConfig()
+    head: HeadConfig = HeadConfig()
+
+
+class HeadRetraining:
+    """Trains a network, freezes it, fits the heads again; subclasses say on which rows."""
+
+    retrains_head: ClassVar[bool] = True
+
+    def __init__(self, config: HeadRetrainingConfig) -> None:
+        self.config = config
+
+    def fit(
+        self,
+        train: LabelledArrays,
+        *,
+        cardinalities: tuple[int, ...] = (),
+        validation: LabelledArrays | None = None,
+        n_epochs: float | None = None,
+        seed: int = 0,
+        device: Device = "auto",
+        keep_logits: bool = False,
+        on_epoch: OnEpoch | None = None,
+        observer: Observer | None = None,
+    ) -> FittedNetwork:
+        """Fit a network, then its heads; see ``Strategy.fit``.
+
+        Lengths, evaluations and progress are those of the network's training. The heads' own
+        length is fixed; nothing about them is chosen on validation rows.
+        """
+        fitted = build_extractor(self.config.extractor).fit(
+            train,
+            cardinalities=cardinalities,
+            validation=validation,
+            n_epochs=n_epochs,
+            seed=seed,
+            device=device,
+            keep_logits=keep_logits,
+            on_epoch=on_epoch,
+            observer=observer,
+        )
+        started, place = time.monotonic(), choose_device(device)
+        network = fitted.network.to(place)
+        with seeded(seed + _HEAD_SEED, device=place):
+            body = network.body
+            assert isinstance(body, LayerStack)
+            rows = place_rows(train, network, device=place)
+            notes = self.refit_heads(body, rows, seed=seed + _HEAD_SEED)
+        seconds = time.monotonic() - started
+        trace = replace(
+            fitted.trace,
+            seconds=fitted.trace.seconds + seconds,
+            notes=(*fitted.trace.notes, *notes, f"heads fitted again in {seconds:.1f} s"),
+        )
+        return FittedNetwork(network.cpu().eval(), trace)
+
+    def refit_heads(self, body: LayerStack, rows: ResidentRows, *, seed: int) -> tuple[str, ...]:
+        """Fit every member's head, as many at once as memory holds; return what is to be told."""
+        width = body.output.weight.shape[1]
+        notes: Counter[str] = Counter()
+        for members in member_groups(body.n_members, n_rows=rows.n_rows, width=width):
+            embeddings = embeddings_of(body, rows, members)
+            notes.update(
+                self.refit_group(body, embeddings, rows.label, members, seed=seed + members.start)
+            )
+        return tuple(f"{note} ({n} of {body.n_members} members)" for note, n in notes.items())
+
+    def refit_group(
+        self, body: LayerStack, embeddings: Tensor, label: Tensor, members: slice, *, seed: int
+    ) -> list[str]:
+        """Fit the heads of some members in place; return one line a member, or none."""
+        raise NotImplementedError
+
+
+class CrtConfig(HeadRetrainingConfig):
+    """Classifier re-training: a fresh head on class-balanced batches.
+
+    Attributes:
+        sampling: Which embeddings a step sees. The shift of the odds is added between head and
+            loss, so the network speaks of the data as they are.
+    """
+
+    kind: Literal["crt"] = "crt"
+    sampling: PrevalenceSampling = PrevalenceSampling(kind="oversampled")
+
+
+class Crt(HeadRetraining):
+    """Fit a fresh head on frozen embeddings, classes balanced by sampling."""
+
+    config: CrtConfig
+
+    def refit_group(
+        self, body: LayerStack, embeddings: Tensor, label: Tensor, members: slice, *, seed: int
+    ) -> list[str]:
+        """Fit the heads of some members in place."""
+        fit_fresh_head(
+            body,
+            HeadRows(embeddings, label),
+            members,
+            self.config.head,
+            sampling=self.config.sampling,
+            seed=seed,
+        )
+        return []
+
+
+class LwsConfig(HeadRetrainingConfig):
+    """Learnable weight scaling: a factor a class on the trained head.
+
+    For two antisymmetric logits that is a monotone rescaling of each member's logit: one member
+    alone is never re-ranked; several are, as their probabilities are averaged afterwards.
+
+    Attributes:
+        sampling: Which rows a step sees; see ``CrtConfig``.
+    """
+
+    kind: Literal["lws"] = "lws"
+    sampling: PrevalenceSampling = PrevalenceSampling(kind="oversampled")
+
+
+class Lws(HeadRetraining):
+    """Scale the logits of a frozen network."""
+
+    config: LwsConfig
+
+    def refit_group(
+        self, body: LayerStack, embeddings: Tensor, label: Tensor, members: slice, *, seed: int
+    ) -> list[str]:
+        """Scale the heads of some members in place."""
+        weight, bias = body.output.weight[members], body.output.bias[members]
+        with torch.no_grad():
+            logits = torch.baddbmm(bias, embeddings, weight)
+        centre, spread = balanced_moments(logits, label)
+        scales = ClassScales((centre.square() + spread.square()).sqrt())
+        fit_head(
+            scales,
+            HeadRows(logits, label),
+            self.config.head,
+            sampling=self.config.sampling,
+            seed=seed,
+        )
+        with torch.no_grad():
+            weight.mul_(scales.factor())
+            bias.mul_(scales.factor())
+        return []

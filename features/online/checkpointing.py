@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 # which a machine that is too slow for its writers piles up, whatever is left.
 _LONG_LOG, _LONGEST_LOG = 32_768, 262_144
 _FEW_PAGES = 1_000
-_PASSES = 4
+_PASSES = 8
 _NICENESS = 5
 
 _descriptors: dict[tuple[int, int], int] = {}

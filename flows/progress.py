@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from balancing.training import EpochRecord
+from flows.bakeoff.plan import Job, JobResult
+from flows.bakeoff.schedule import OnDone
 from flows.fitting import OnProgress
 
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -44,6 +46,27 @@ def training_progress() -> Iterator[OnProgress]:
             spent = time.monotonic() - started[stage]
             share = spent / max(spent + record.seconds_left, 1e-9)
             bar.update(tasks[stage], completed=share, facts=_facts(record))
+
+        yield report
+
+
+@contextmanager
+def fit_progress() -> Iterator[OnDone]:
+    """Yield a callback that draws a bar over the fits of a bake-off, and tells of each."""
+    columns = (BarColumn(bar_width=30), TextColumn("{task.fields[facts]}"))
+    with Progress(
+        *columns, console=_console, transient=True, disable=not sys.stderr.isatty()
+    ) as bar:
+        task = bar.add_task("fits", facts="", total=None)
+        done = 0
+
+        def report(job: Job, result: JobResult, left: int) -> None:
+            nonlocal done
+            done += 1
+            bar.update(task, completed=done, total=done + left, facts=f"{left} fits left")
+            reached = result.validation_average_precision
+            facts = f"did not finish: {result.why_not}" if reached is None else f"{reached:.4f}"
+            say("fitted", f"{job.name}: {facts}")
 
         yield report
 

@@ -1,0 +1,1 @@
+"""The bake-off: strategies against each other and against trees, on the same rows."""

@@ -1,0 +1,131 @@
+"""Who takes part in a bake-off: shipped members by name, and a user's own from TOML files.
+
+Every member tries the same number of settings. The first trial is its defaults; the others are
+drawn from its space, the same for everybody who asks for the same member.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from balancing.strategies.registry import read_strategy
+from infra.errors import InputError
+
+
+class UnknownMember(InputError):
+    """Raised for a member that is neither shipped nor a readable file."""
+
+
+class Member(BaseModel):
+    """One way to train.
+
+    Attributes:
+        name: What the table calls it.
+        family: ``network`` or ``tree``; a bake-off compares the first with the best of the second.
+        strategy: Configuration, as in a run configuration's ``[strategy]``.
+        trains: Where in it the settings of the whole network's training stand: ``extractor`` for
+            strategies that retrain the head.
+        space: Values to try, by dotted place in the configuration; beside those that all
+            networks share.
+        max_rows: More training rows than this, and it does not start.
+        about: One line.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    family: str = "network"
+    strategy: dict[str, Any]
+    trains: str = ""
+    space: dict[str, list[Any]] = Field(default_factory=dict)
+    max_rows: int | None = None
+    about: str = ""
+
+    def trial(self, number: int, *, network: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the configuration of a trial.
+
+        Args:
+            number: 0 for the defaults.
+            network: Every network's configuration in place of its default.
+        """
+        strategy: dict[str, Any] = _copied(self.strategy)
+        prefix = f"{self.trains}." if self.trains else ""
+        if network is not None and self.family == "network":
+            place(strategy, f"{prefix}network", dict(network))
+        space = self.space
+        if self.family == "network":
+            space = {f"{prefix}{key}": values for key, values in _shared_space().items()} | space
+        if number:
+            rng = np.random.default_rng([number, *self.name.encode()])
+            for key in sorted(space):
+                place(strategy, key, space[key][rng.integers(len(space[key]))])
+        return strategy
+
+
+def place(mapping: dict[str, Any], dotted: str, value: Any) -> None:
+    """Put a value at a dotted place, making the tables on the way."""
+    *tables, last = dotted.split(".")
+    for table in tables:
+        mapping = mapping.setdefault(table, {})
+    mapping[last] = value
+
+
+def shipped_members() -> dict[str, Member]:
+    """Return every shipped member by name."""
+    tables = _shipped()["members"]
+    return {name: Member(name=name, **values) for name, values in tables.items()}
+
+
+def find_member(name: str) -> Member:
+    """Return a shipped member, or the one that a TOML file describes.
+
+    Raises:
+        UnknownMember: If there is none of that name, or the file is not a configuration.
+    """
+    shipped = shipped_members()
+    if name in shipped:
+        return shipped[name]
+    if name.endswith(".toml"):
+        return _from_file(Path(name))
+    raise UnknownMember(
+        f"There is no strategy {name!r}. Known: {', '.join(shipped)}; "
+        "or give a TOML file with a [strategy]."
+    )
+
+
+def _from_file(path: Path) -> Member:
+    try:
+        mapping = tomllib.loads(path.read_text("utf-8"))
+        strategy = {"kind": "erm", **mapping["strategy"]}
+        read_strategy(strategy)
+    except OSError as error:
+        raise UnknownMember(f"Cannot read {path}: {error.strerror}.") from None
+    except KeyError:
+        raise UnknownMember(f"{path} has no [strategy]. Add one with a kind.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UnknownMember(f"{path} is not valid TOML: {error}.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UnknownMember(f"{path}: strategy.{key}: {first['msg']}.") from None
+    return Member(name=path.stem, strategy=strategy)
+
+
+@cache
+def _shipped() -> dict[str, Any]:
+    return tomllib.loads((files("flows.bakeoff") / "members.toml").read_text("utf-8"))
+
+
+def _shared_space() -> dict[str, list[Any]]:
+    space: dict[str, list[Any]] = _shipped()["shared_space"]
+    return space
+
+
+def _copied(value: Any) -> Any:
+    return {key: _copied(each) for key, each in value.items()} if isinstance(value, dict) else value

@@ -1,0 +1,104 @@
+"""Runs the fits of a bake-off: several at once, each under a cap of time, none twice."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from flows.bakeoff.job import write_result
+from flows.bakeoff.plan import Job, JobResult
+from flows.run_folder import write_json
+
+OnDone = Callable[[Job, JobResult, int], None]
+"""Called with a job, what became of it, and how many are left."""
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
+
+
+def read_result(job: Job) -> JobResult | None:
+    """Return what became of a job, ``None`` if it is still to be done."""
+    if not job.result_file.is_file():
+        return None
+    return JobResult.model_validate_json(job.result_file.read_text("utf-8"))
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    n_parallel: int,
+    seconds_cap: float,
+    on_done: OnDone | None = None,
+) -> dict[str, JobResult]:
+    """Do every job that has no result yet.
+
+    Args:
+        jobs: What to do.
+        n_parallel: Processes at once.
+        seconds_cap: A process that takes longer is ended; its member did not finish.
+        on_done: Told of every job that ends, those found done first.
+
+    Returns:
+        Each job's result by its name.
+    """
+    results = {job.name: found for job in jobs if (found := read_result(job))}
+    left = len(jobs) - len(results)
+    for job in jobs:
+        if on_done and job.name in results:
+            on_done(job, results[job.name], left)
+    waiting = [job for job in jobs if job.name not in results]
+    running: set[subprocess.Popen[bytes]] = set()
+    pool = ThreadPoolExecutor(n_parallel)
+    try:
+        futures = {pool.submit(_run, job, seconds_cap, running): job for job in waiting}
+        for future in as_completed(futures):
+            job, result = futures[future], future.result()
+            results[job.name] = result
+            left -= 1
+            if on_done:
+                on_done(job, result, left)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in running.copy():
+            process.kill()
+    return results
+
+
+def _run(job: Job, seconds_cap: float, running: set[subprocess.Popen[bytes]]) -> JobResult:
+    job.folder.mkdir(parents=True, exist_ok=True)
+    description = job.folder / "job.json"
+    write_json(description, job.model_dump(mode="json"))
+    environment = os.environ | dict.fromkeys(_THREADS, str(job.n_threads))
+    with job.log_file.open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [sys.executable, "-m", "flows.bakeoff.job", str(description)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=environment,
+        )
+        running.add(process)
+        try:
+            status = process.wait(seconds_cap)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return _unfinished(job, f"longer than {seconds_cap:,.0f} s")
+        finally:
+            running.discard(process)
+            if process.stdin:
+                process.stdin.close()
+    result = read_result(job)
+    return result or _unfinished(job, _last_line(job.log_file) or f"ended with status {status}")
+
+
+def _unfinished(job: Job, why: str) -> JobResult:
+    result = JobResult(finished=False, why_not=why, strategy=job.strategy)
+    write_result(job, result)
+    return result
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text("utf-8", errors="replace").strip().splitlines()
+    return lines[-1][:300] if lines else ""

@@ -1,8 +1,9 @@
 """Balanced bagging: every member learns from a balanced bootstrap sample of its own.
 
 After imbalanced-learn's ``BalancedBaggingClassifier`` (Hido, Kashima and Takahashi, "Roughly
-balanced bagging for imbalanced data", 2009; Maclin and Opitz, 1997). The sample is drawn once, and
-every epoch visits it in a new order, so that members stay as different as their samples.
+balanced bagging for imbalanced data", 2009; Maclin and Opitz, 1997). The sample is drawn once and
+visited in ever new orders, so that members stay as different as their samples. An epoch visits it
+as often as it takes to visit as many rows as there are.
 
 NOTE[DIFF]: there a bootstrap sample of all rows is under-sampled, so that the number of positives
 varies; here each class is bootstrapped by itself, to the same size for every member.
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from balancing.batches import ResidentRows
 from balancing.networks.network import MemberBody
+from balancing.repeated_batches import RepeatedBatches
 from balancing.sampling import PrevalenceSampling, epoch_sizes
 from balancing.strategies.end_to_end import EndToEnd, EndToEndConfig
 from balancing.training import Batches
@@ -41,13 +43,14 @@ class BalancedBagging(EndToEnd):
     def batches(self, rows: ResidentRows, body: MemberBody, *, seed: int) -> Batches:
         """Return batches of every member's own rows, also where members share weights."""
         sizes = epoch_sizes(self.config.sampling, rows.label)
-        return BaggedBatches(
+        bagged = BaggedBatches(
             rows.label,
             sizes=sizes,
             batch_size=self.config.training.batch_size_for(sum(sizes)),
             n_members=body.n_members,
             seed=seed,
         )
+        return RepeatedBatches(bagged, n_sampled=sum(sizes), n_rows=rows.n_rows)
 
 
 class BaggedBatches:

@@ -8,7 +8,8 @@ class, and where only one of its parents lacked a value, a part of the missing-v
 
 The odds of a positive are shifted by a known factor, which is added between network and loss.
 For ``random_over`` and ``random_under`` that is exact. The other methods also move where the rows
-of a class lie, which no shift takes back: there the calibrator does the rest.
+of a class lie, which no shift takes back: there the calibrator does the rest. An epoch visits at
+least about as many rows as there were before.
 """
 
 import math
@@ -23,9 +24,12 @@ from torch import Tensor
 from balancing.batches import ResidentRows
 from balancing.dataset import FloatArray
 from balancing.losses import RowLosses, cross_entropies, shifted
+from balancing.networks.network import MemberBody
+from balancing.repeated_batches import RepeatedBatches
 from balancing.resampling import Method, Undersampler, resample
 from balancing.sampling import PrevalenceSampling, class_sizes, epoch_sizes
 from balancing.strategies.end_to_end import EndToEnd, EndToEndConfig
+from balancing.training import Batches
 
 MOST_CODES = 32
 """Categorical columns with more codes take no part in distances."""
@@ -51,9 +55,11 @@ class ResampledRows(ResidentRows):
 
     Attributes:
         log_odds_shift: How much higher the log odds of a positive are than they were before.
+        n_before: Rows that there were.
     """
 
     log_odds_shift: float
+    n_before: int
 
 
 class Resampled(EndToEnd):
@@ -78,7 +84,14 @@ class Resampled(EndToEnd):
             rows.codes[origin],
             torch.from_numpy(sample.label).to(device, torch.float32),
             _log_odds(sample.sizes) - _log_odds(class_sizes(rows.label)),
+            rows.n_rows,
         )
+
+    def batches(self, rows: ResidentRows, body: MemberBody, *, seed: int) -> Batches:
+        """Return batches of the re-sampled rows, repeated to make up for those dropped."""
+        assert isinstance(rows, ResampledRows)
+        batches = super().batches(rows, body, seed=seed)
+        return RepeatedBatches(batches, n_sampled=rows.n_rows, n_rows=rows.n_before)
 
     def losses(self, rows: ResidentRows) -> RowLosses:
         """Return cross-entropies of logits with the shift that re-sampling brought."""

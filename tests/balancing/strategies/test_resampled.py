@@ -16,6 +16,7 @@ from balancing.strategies.balanced_bagging import (
     BalancedBagging,
     BalancedBaggingConfig,
 )
+from balancing.strategies.registry import build_strategy
 from balancing.strategies.resampled import Resampled, ResampledConfig, distance_space
 from balancing.training import TrainingConfig, average_precision
 
@@ -34,9 +35,7 @@ def test_every_method_learns_the_toy(method, make_toy, cardinalities):
     toy, fresh = make_toy(), make_toy(seed=1)
     strategy = Resampled(ResampledConfig(method=method, network=MLP, training=TRAINING))
 
-    n_epochs = 60 if method in get_args(Undersampler) else 8  # of two batches, or of nine
-
-    fitted = strategy.fit(toy, cardinalities=cardinalities, n_epochs=n_epochs)
+    fitted = strategy.fit(toy, cardinalities=cardinalities, n_epochs=10)
 
     logits = torch.from_numpy(fitted.logits(fresh)[:, 1])
     reached = average_precision(logits, torch.from_numpy(fresh.label).float())
@@ -89,6 +88,28 @@ def test_two_categories_differ_by_half_a_unit_in_two_places(make_toy, cardinalit
     assert (gap**2).sum() == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        ResampledConfig(method="random_under", training=TRAINING),
+        BalancedBaggingConfig(training=TRAINING),
+    ],
+    ids=lambda config: config.kind,
+)
+def test_an_epoch_over_a_small_sample_is_as_long_as_over_all_rows(config, make_toy, cardinalities):
+    toy = make_toy()
+    strategy = build_strategy(config)
+    body = build_network(MLP, toy, cardinalities=cardinalities).body
+    rows = strategy.rows(_placed(toy, cardinalities), seed=0)
+
+    batches = strategy.batches(rows, body, seed=0)
+    visited = torch.cat(list(batches.epoch()), dim=1)
+
+    assert visited.shape == (2, 600)
+    assert batches.n_batches == len(list(batches.epoch())) == 10
+    assert (visited.unique(return_counts=True)[1] % 5 == 0).all()
+
+
 def test_each_member_keeps_its_own_bag():
     label = torch.zeros(100)
     label[:10] = 1
@@ -109,7 +130,7 @@ def test_bagging_keeps_the_networks_odds_natural(make_toy, cardinalities):
     training = TrainingConfig(batch_size=64, learning_rate=5e-3)
     config = BalancedBaggingConfig(network=MLP, training=training)
 
-    fitted = BalancedBagging(config).fit(toy, cardinalities=cardinalities, n_epochs=20)
+    fitted = BalancedBagging(config).fit(toy, cardinalities=cardinalities, n_epochs=4)
 
     probability = 1 / (1 + np.exp(-2 * fitted.logits(toy)[:, 1]))
     assert probability.mean() == pytest.approx(toy.label.mean(), rel=0.35)

@@ -1,0 +1,30 @@
+"""Epochs over a small sample, made as long as an epoch over the data it was drawn from."""
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from balancing.training import Batches
+
+
+class RepeatedBatches:
+    """Several epochs of some batches as one.
+
+    The length of training and the patience count in epochs. Over a sample of a few hundred rows
+    such an epoch has a few steps only, and training would end before anything is learnt.
+
+    Args:
+        batches: An order of batches.
+        n_sampled: Rows that one of its epochs visits.
+        n_rows: Rows that an epoch should visit, about; never fewer than ``n_sampled``.
+    """
+
+    def __init__(self, batches: Batches, *, n_sampled: int, n_rows: int) -> None:
+        self.batches = batches
+        self.n_rounds = max(1, round(n_rows / n_sampled))
+        self.n_batches = batches.n_batches * self.n_rounds
+
+    def epoch(self) -> Iterator[Tensor]:
+        """Yield the row numbers of each batch."""
+        for _ in range(self.n_rounds):
+            yield from self.batches.epoch()

@@ -16,6 +16,7 @@ from balancing.strategies.major_feature_weakening import (
     MajorFeatureWeakening,
     MajorFeatureWeakeningConfig,
 )
+from balancing.strategies.meta_weight_net import MetaWeightNet, MetaWeightNetConfig
 from balancing.strategies.metabalance import MetaBalance, MetaBalanceConfig
 from balancing.strategies.resampled import Resampled, ResampledConfig
 from balancing.strategies.sam_a import SamA, SamAConfig
@@ -29,6 +30,7 @@ ExtractorConfig: TypeAlias = Annotated[
     | LdamConfig
     | LogitAdjustmentConfig
     | MajorFeatureWeakeningConfig
+    | MetaWeightNetConfig
     | ResampledConfig
     | BalancedBaggingConfig
     | SamAConfig
@@ -44,6 +46,7 @@ EXTRACTORS: dict[type[EndToEndConfig], Callable[[Any], EndToEnd]] = {
     LdamConfig: Ldam,
     LogitAdjustmentConfig: LogitAdjustment,
     MajorFeatureWeakeningConfig: MajorFeatureWeakening,
+    MetaWeightNetConfig: MetaWeightNet,
     ResampledConfig: Resampled,
     BalancedBaggingConfig: BalancedBagging,
     SamAConfig: SamA,

@@ -1,6 +1,7 @@
 """How a run trains: the strategy, the seed and the rule for few positives. Read from TOML."""
 
 import tomllib
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,17 @@ class RunConfig(BaseModel):
 
 
 def read_run_config(path: Path | None, *, strategy: str | None, seed: int | None) -> RunConfig:
-    """Return the configuration in a TOML file with the command line's choices laid over it.
+    """Return a configuration with the command line's choices laid over it.
+
+    Args:
+        path: A TOML file, or the name of a shipped configuration; ``None`` for the default.
+        strategy: Kind of strategy in place of the configuration's.
+        seed: In place of the configuration's.
 
     Raises:
-        RunConfigError: If the file cannot be read, or has an unknown key or a bad value.
+        RunConfigError: If there is no such file, or it has an unknown key or a bad value.
     """
-    mapping = _read_toml(path) if path else {}
+    mapping = _read_named(path) if path else {}
     given = mapping.get("strategy", {})
     if isinstance(given, dict):
         mapping["strategy"] = {"kind": "erm", **given} | ({"kind": strategy} if strategy else {})
@@ -54,6 +60,25 @@ def read_run_config(path: Path | None, *, strategy: str | None, seed: int | None
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise RunConfigError(f"{path or 'run configuration'}: {key}: {first['msg']}.") from None
+
+
+def shipped_run_configs() -> list[str]:
+    """Return the names of the run configurations that come with whitecrow."""
+    folder = files("balancing") / "presets"
+    return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def _read_named(path: Path) -> dict[str, Any]:
+    """Return what a file holds, or a shipped configuration of that name."""
+    if path.suffix == ".toml" or path.is_file():
+        return _read_toml(path)
+    shipped = files("balancing") / "presets" / f"{path}.toml"
+    if not shipped.is_file():
+        raise RunConfigError(
+            f"No run configuration {str(path)!r}: neither a file nor a shipped one "
+            f"({', '.join(shipped_run_configs())})."
+        )
+    return tomllib.loads(shipped.read_text("utf-8"))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -32,7 +32,9 @@ def train(
         Path | None, typer.Option(help="Separate test rows; DATA is then all for fitting.")
     ] = None,
     strategy: Annotated[str | None, typer.Option(help="How to treat the imbalance.")] = None,
-    config: Annotated[Path | None, typer.Option(help="Run configuration (TOML).")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Run configuration (TOML), or a shipped one's name.")
+    ] = None,
     seed: Seed = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_of: AsOf = None,

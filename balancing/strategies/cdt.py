@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from balancing.calibration.temperatures import class_dependent_temperatures
 
@@ -41,5 +42,5 @@ def cdt_cross_entropies(
         )
     temperatures = class_dependent_temperatures(class_counts, gamma)
     scaled = logits / torch.as_tensor(temperatures, dtype=logits.dtype, device=logits.device)
-    log_probability = torch.log_softmax(scaled, dim=-1)
-    return -log_probability.gather(-1, label.unsqueeze(-1)).squeeze(-1)
+    losses = cross_entropy(scaled.reshape(-1, len(class_counts)), label.flatten(), reduction="none")
+    return losses.view_as(label)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from pydantic import BaseModel
 
+import balancing
 from balancing.calibration.calibrator import sigmoid
 from balancing.calibration.fitting.calibrators import fit_platt
 from balancing.calibration.temperatures import log_odds
@@ -76,6 +78,14 @@ def _log_odds(fitted, arrays: LabelledArrays):
 def test_the_registry_is_read_whole():
     assert {"erm", "metabalance", "vs_loss"} <= set(KINDS)
     assert set(KINDS) >= NEEDS_A_CALIBRATOR
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_table_in_the_readme_has_a_line_for_it(kind: str):
+    readme = Path(balancing.__file__).with_name("README.md").read_text("utf-8")
+    first_cells = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `")]
+
+    assert any(f"`{kind}`" in cell for cell in first_cells)
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -1,0 +1,1 @@
+"""Trees and a linear model: what a network must beat, on the same rows."""

@@ -89,8 +89,35 @@ def test_with_two_classes_temperatures_fit_what_plain_training_fits(gamma: float
     temperature = (counts[0] / counts[1]) ** gamma
     fitted = tempered[:, 1] / temperature - tempered[:, 0]
     torch.testing.assert_close(fitted, plain[:, 1] - plain[:, 0], atol=1e-3, rtol=1e-3)
-    ranks = [(z[:, 1] - z[:, 0]).argsort().argsort().double() for z in (plain, tempered)]
-    assert torch.corrcoef(torch.stack(ranks))[0, 1] >= 0.999
+    scores = [z[:, 1] - z[:, 0] for z in (plain, tempered)]
+    assert _rank_correlation(*scores) >= 0.999
+
+
+@pytest.mark.parametrize("gamma", [0.1, 0.3])
+def test_behind_a_hidden_layer_what_is_fitted_ranks_as_the_difference_of_logits(gamma: float):
+    """From a random start the two logits' sum is not 0, but it hardly moves."""
+    torch.manual_seed(0)
+    points, fresh = torch.randn(2000, 4), torch.randn(2000, 4)
+    chance = torch.sigmoid(2 * points[:, 0] + points[:, 1] * points[:, 2] - 3)
+    label = (torch.rand(2000) < chance).long()
+    counts = tuple(torch.bincount(label).tolist())
+    network = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 2))
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.005)
+    for _ in range(300):
+        optimizer.zero_grad()
+        losses = cdt_cross_entropies(network(points), label, class_counts=counts, gamma=gamma)
+        losses.mean().backward()
+        optimizer.step()
+
+    negative, positive = network(fresh).detach().T
+    fitted = positive / (counts[0] / counts[1]) ** gamma - negative
+
+    assert _rank_correlation(fitted, positive - negative) >= 0.999
+
+
+def _rank_correlation(first: Tensor, second: Tensor) -> float:
+    ranks = torch.stack([scores.argsort().argsort().double() for scores in (first, second)])
+    return torch.corrcoef(ranks)[0, 1].item()
 
 
 def _two_logits(points: Tensor, label: Tensor, counts: tuple[int, ...], *, gamma: float) -> Tensor:

@@ -94,16 +94,18 @@ def _candidates(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the least rounded distances, ascending, their rows, and the largest squared norm."""
     at = points[queries] - centre
-    own_norm = at.square().sum(dim=1, keepdim=True)
+    # One product gives p.p - 2 q.p; q.q is the same for all points.
+    asked = torch.cat([-2 * at, torch.ones_like(at[:, :1])], dim=1)
     distances = at.new_full((len(queries), n_kept), torch.inf)
     rows = queries.new_full((len(queries), n_kept), 0)
+    own_norm = at.square().sum(dim=1, keepdim=True)
     largest = own_norm.max()
     position = torch.arange(len(queries), device=queries.device)
     for start in range(0, len(points), points_at_once):
         block = points[start : start + points_at_once] - centre
-        norm = block.square().sum(dim=1)
+        norm = block.square().sum(dim=1, keepdim=True)
         largest = torch.maximum(largest, norm.max())
-        found = torch.addmm(norm.unsqueeze(0), at, block.T, alpha=-2).add_(own_norm)
+        found = asked @ torch.cat([block, norm], dim=1).T
         own = queries - start
         is_here = (own >= 0) & (own < len(block))
         found[position[is_here], own[is_here]] = torch.inf
@@ -112,7 +114,7 @@ def _candidates(
             torch.cat([distances, near], dim=1), n_kept, dim=1, largest=False
         )
         rows = torch.cat([rows, column + start], dim=1).gather(1, order)
-    return distances, rows, largest
+    return distances + own_norm, rows, largest
 
 
 def _least(values: Tensor, n: int) -> tuple[Tensor, Tensor]:

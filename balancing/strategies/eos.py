@@ -13,9 +13,8 @@ from pydantic import Field
 from torch import Tensor
 
 from balancing.networks.layer_stack import LayerStack
-from balancing.sampling import NaturalSampling, class_sizes
-from balancing.strategies.expansion import Towards, find_partners
-from balancing.strategies.head_fitting import HeadRows, Segments, fit_fresh_head
+from balancing.strategies.expansion import Towards, find_partners, rows_to_add, side_by_side
+from balancing.strategies.head_fitting import HeadRows, NewRows, fit_fresh_head
 from balancing.strategies.head_retraining import HeadRetraining, HeadRetrainingConfig
 
 logger = logging.getLogger(__name__)
@@ -51,24 +50,23 @@ class Eos(HeadRetraining):
         self, body: LayerStack, embeddings: Tensor, label: Tensor, members: slice, *, seed: int
     ) -> list[str]:
         """Fit the heads of some members in place."""
-        rows, notes = expanded(embeddings, label, self.config, seed=seed)
-        # NOTE[DIFF] The paper fits the head with the loss of phase 1. Among balanced rows that is
-        # cross-entropy here, whatever phase 1 used: others would leave logits uncalibrated.
-        fit_fresh_head(body, rows, members, self.config.head, sampling=NaturalSampling(), seed=seed)
+        new, notes = expand_rare_class(embeddings, label, self.config, seed=seed)
+        # NOTE[DIFF] The paper fits the head with the loss of phase 1. Here it is cross-entropy,
+        # whatever phase 1 used: the classes are balanced, and the others' logits need calibration.
+        rows = HeadRows(embeddings, label, new)
+        fit_fresh_head(body, rows, members, self.config.head, seed=seed)
         return notes
 
 
-def expanded(
+def expand_rare_class(
     embeddings: Tensor, label: Tensor, config: EosConfig, *, seed: int
-) -> tuple[HeadRows, list[str]]:
-    """Return real rows with the new ones behind them, and how these were made.
+) -> tuple[NewRows, list[str]]:
+    """Return the new rows of the rarer class, and how they were made, one line a member.
 
     Shape:
-        ``(m, n_rows, width)`` float32, ``(n_rows,)`` float32; one line a member.
+        ``(m, n_rows, width)`` float32, ``(n_rows,)`` float32.
     """
     value, n_new = rows_to_add(label, prevalence=config.prevalence)
-    if n_new == 0:
-        return HeadRows(embeddings, label), ["no row added"] * len(embeddings)
     rare = torch.nonzero(label == value).flatten()
     generator = torch.Generator(label.device).manual_seed(seed)
     drawn, notes = [], []
@@ -81,22 +79,8 @@ def expanded(
             towards=config.towards,
             replicate_released_shift=config.replicate_released_shift,
         )
-        drawn.append(partners.draw(n_new, r_max=config.r_max, generator=generator))
+        drawn.append(partners.draw(n_new, r_max=config.r_max, label=value, generator=generator))
         notes.append(f"{n_new} rows towards {partners.how}")
         if partners.is_fallback:
             logger.warning("class without enemies", extra={"class": value, "how": partners.how})
-    segments = Segments(
-        torch.cat([one.start for one in drawn]),
-        torch.cat([one.end for one in drawn]),
-        torch.cat([one.reach for one in drawn]),
-    )
-    all_labels = torch.cat([label, label.new_full((n_new,), value)])
-    return HeadRows(embeddings, all_labels, segments), notes
-
-
-def rows_to_add(label: Tensor, *, prevalence: float) -> tuple[int, int]:
-    """Return the rarer class, 0 or 1, and how many rows it lacks for its target share."""
-    sizes = class_sizes(label)
-    value = int(sizes[1] <= sizes[0])
-    wanted = round(sizes[1 - value] * prevalence / (1 - prevalence))
-    return value, max(0, wanted - sizes[value])
+    return side_by_side(drawn), notes

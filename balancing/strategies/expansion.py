@@ -5,6 +5,7 @@ among its nearest neighbours, one such enemy ``e``, and a point ``b + r (e - b)`
 range of the class; SMOTE, which goes towards rows of the same class, fills it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor
 
 from balancing.neighbours import nearest_neighbours
-from balancing.strategies.head_fitting import Segments
+from balancing.sampling import class_sizes
+from balancing.strategies.head_fitting import NewRows
 
 Towards = Literal["enemies", "own_class"]
 
@@ -41,11 +43,17 @@ class Partners:
     how: str
     is_fallback: bool = False
 
-    def draw(self, n: int, *, r_max: float, generator: torch.Generator) -> Segments:
+    def draw(self, n: int, *, r_max: float, label: int, generator: torch.Generator) -> NewRows:
         """Return new rows, base and partner drawn with equal chances, with replacement.
 
+        Args:
+            n: How many.
+            r_max: How far on the way to the partner they may lie.
+            label: Of the class, 0 or 1.
+            generator: Of the draws.
+
         Shape:
-            Segments of ``(1, n)``.
+            New rows of ``(1, n)``.
         """
         device = self.base.device
         which = torch.randint(len(self.base), (n,), generator=generator, device=device)
@@ -53,7 +61,33 @@ class Partners:
         partner = (share * self.n_partners[which]).long()
         reach = torch.rand(n, generator=generator, device=device) * r_max
         end = self.partners[which, partner]
-        return Segments(self.base[which][None], end[None], reach[None])
+        return NewRows(label, self.base[which][None], end[None], reach[None])
+
+
+def repeats(rare: Tensor, *, how: str = "repeats") -> Partners:
+    """Return each row as its own and only partner."""
+    return Partners(rare, rare.unsqueeze(1), torch.ones_like(rare), how)
+
+
+def side_by_side(members: Sequence[NewRows]) -> NewRows:
+    """Return the new rows of several members as one."""
+    return NewRows(
+        members[0].label,
+        torch.cat([one.start for one in members]),
+        torch.cat([one.end for one in members]),
+        torch.cat([one.reach for one in members]),
+    )
+
+
+def rows_to_add(label: Tensor, *, prevalence: float) -> tuple[int, int]:
+    """Return the rarer class, 0 or 1, and how many rows it lacks for its target share.
+
+    For a share of one half that is ``N_max - N_c``; for one that it has already, 0.
+    """
+    sizes = class_sizes(label)
+    value = int(sizes[1] <= sizes[0])
+    wanted = round(sizes[1 - value] * prevalence / (1 - prevalence))
+    return value, max(0, wanted - sizes[value])
 
 
 def find_partners(
@@ -103,7 +137,7 @@ def find_partners(
 
 def _within_class(points: Tensor, rare: Tensor, *, k: int) -> Partners:
     if len(rare) == 1:
-        return Partners(rare, rare.unsqueeze(1), torch.ones_like(rare), "repeats of the only row")
+        return repeats(rare, how="repeats of the only row")
     own = torch.arange(len(rare), device=rare.device)
     neighbours = rare[nearest_neighbours(points[rare], own, k=k)]
     n_neighbours = torch.full_like(rare, neighbours.shape[1])

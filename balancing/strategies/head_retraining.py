@@ -13,14 +13,14 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from balancing.batches import ResidentRows, place_rows
 from balancing.dataset import LabelledArrays
 from balancing.networks.layer_stack import LayerStack
-from balancing.sampling import PrevalenceSampling
 from balancing.strategies.erm import ErmConfig
+from balancing.strategies.expansion import repeats, rows_to_add, side_by_side
 from balancing.strategies.extractors import ExtractorConfig, build_extractor
 from balancing.strategies.head_fitting import (
     ClassScales,
@@ -110,6 +110,10 @@ class HeadRetraining:
     def refit_heads(self, body: LayerStack, rows: ResidentRows, *, seed: int) -> tuple[str, ...]:
         """Fit every member's head, as many at once as memory holds; return what is to be told."""
         width = body.output.weight.shape[1]
+        # In random order once, so that batches can be slices.
+        generator = torch.Generator(rows.label.device).manual_seed(seed)
+        order = torch.randperm(rows.n_rows, generator=generator, device=rows.label.device)
+        rows = ResidentRows(rows.inputs[order], rows.codes[order], rows.label[order])
         notes: Counter[str] = Counter()
         for members in member_groups(body.n_members, n_rows=rows.n_rows, width=width):
             embeddings = embeddings_of(body, rows, members)
@@ -126,15 +130,15 @@ class HeadRetraining:
 
 
 class CrtConfig(HeadRetrainingConfig):
-    """Classifier re-training: a fresh head on class-balanced batches.
+    """Classifier re-training: a fresh head, the rarer class repeated until it has its share.
 
     Attributes:
-        sampling: Which embeddings a step sees. The shift of the odds is added between head and
-            loss, so the network speaks of the data as they are.
+        prevalence: Share of the rarer class among the rows of an epoch; 0.5 is the paper's
+            class-balanced sampling.
     """
 
     kind: Literal["crt"] = "crt"
-    sampling: PrevalenceSampling = PrevalenceSampling(kind="oversampled")
+    prevalence: float = Field(default=0.5, gt=0, lt=1)
 
 
 class Crt(HeadRetraining):
@@ -146,14 +150,8 @@ class Crt(HeadRetraining):
         self, body: LayerStack, embeddings: Tensor, label: Tensor, members: slice, *, seed: int
     ) -> list[str]:
         """Fit the heads of some members in place."""
-        fit_fresh_head(
-            body,
-            HeadRows(embeddings, label),
-            members,
-            self.config.head,
-            sampling=self.config.sampling,
-            seed=seed,
-        )
+        rows = with_repeats(embeddings, label, prevalence=self.config.prevalence, seed=seed)
+        fit_fresh_head(body, rows, members, self.config.head, seed=seed)
         return []
 
 
@@ -161,14 +159,14 @@ class LwsConfig(HeadRetrainingConfig):
     """Learnable weight scaling: a factor a class on the trained head.
 
     For two antisymmetric logits that is a monotone rescaling of each member's logit: one member
-    alone is never re-ranked; several are, as their probabilities are averaged afterwards.
+    alone is never re-ranked; several may be, as their probabilities are averaged afterwards.
 
     Attributes:
-        sampling: Which rows a step sees; see ``CrtConfig``.
+        prevalence: See ``CrtConfig``.
     """
 
     kind: Literal["lws"] = "lws"
-    sampling: PrevalenceSampling = PrevalenceSampling(kind="oversampled")
+    prevalence: float = Field(default=0.5, gt=0, lt=1)
 
 
 class Lws(HeadRetraining):
@@ -185,14 +183,18 @@ class Lws(HeadRetraining):
             logits = torch.baddbmm(bias, embeddings, weight)
         centre, spread = balanced_moments(logits, label)
         scales = ClassScales((centre.square() + spread.square()).sqrt())
-        fit_head(
-            scales,
-            HeadRows(logits, label),
-            self.config.head,
-            sampling=self.config.sampling,
-            seed=seed,
-        )
+        rows = with_repeats(logits, label, prevalence=self.config.prevalence, seed=seed)
+        fit_head(scales, rows, self.config.head, seed=seed)
         with torch.no_grad():
             weight.mul_(scales.factor())
             bias.mul_(scales.factor())
         return []
+
+
+def with_repeats(embeddings: Tensor, label: Tensor, *, prevalence: float, seed: int) -> HeadRows:
+    """Return all rows and as many repeats of the rarer class as it lacks."""
+    value, n_new = rows_to_add(label, prevalence=prevalence)
+    generator = torch.Generator(label.device).manual_seed(seed)
+    partners = repeats(torch.nonzero(label == value).flatten())
+    drawn = [partners.draw(n_new, r_max=0, label=value, generator=generator) for _ in embeddings]
+    return HeadRows(embeddings, label, side_by_side(drawn))

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from balancing.dataset import FloatArray, IntArray, LabelledArrays
-from balancing.strategies.strategy import Device, FittedNetwork, Strategy
-from balancing.training import EpochRecord, Evaluation, average_precision
+from balancing.strategies.strategy import Device, FittedNetwork, Observer, Strategy
+from balancing.training import EpochRecord, Evaluation, Observation, average_precision
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ class CrossFit:
         holdout_index: Row number of each held-out row, ascending.
         n_epochs: Length of training, in epochs, with the best average precision.
         average_precisions: Each fold's average precision at that length.
+        observations: What an observer saw of the last fold.
 
     Shape:
         ``(n_holdout, 2)`` float32, ``(n_holdout,)`` int64.
@@ -48,6 +49,7 @@ class CrossFit:
     holdout_index: IntArray
     n_epochs: float
     average_precisions: tuple[float, ...]
+    observations: tuple[Observation, ...] = ()
 
 
 def cross_fit(
@@ -59,6 +61,7 @@ def cross_fit(
     seed: int = 0,
     device: Device = "auto",
     on_epoch: OnFoldEpoch | None = None,
+    observer: Observer | None = None,
 ) -> CrossFit:
     """Fit one network a fold, choose one length for all, and return the held-out logits.
 
@@ -70,13 +73,16 @@ def cross_fit(
         seed: Of the first fold; the others count on from it.
         device: Where to train.
         on_epoch: Called after every epoch of every fold.
+        observer: Looks at the last fold, whose network has seen the most rows.
 
     Raises:
         OneClassOnly: If a fold lacks a class on either side.
     """
     holdout = _checked_holdout(arrays, folds)
 
-    def fit_fold(number: int, n_epochs: float | None = None) -> FittedNetwork:
+    def fit_fold(
+        number: int, n_epochs: float | None = None, observer: Observer | None = None
+    ) -> FittedNetwork:
         fit, held_out = folds[number]
         return strategy.fit(
             arrays.take(fit),
@@ -87,9 +93,12 @@ def cross_fit(
             device=device,
             keep_logits=True,
             on_epoch=_numbered(on_epoch, number),
+            observer=observer,
         )
 
-    traces = [fit_fold(number).trace.evaluations for number in range(len(folds))]
+    last = len(folds) - 1
+    fits = [fit_fold(n, observer=observer if n == last else None).trace for n in range(len(folds))]
+    traces = [trace.evaluations for trace in fits]
     weights = np.array([arrays.label[held_out].sum() for _, held_out in folds], dtype=np.float64)
     n_epochs = best_length(traces, weights=weights)
     if strategy.retrains_head:
@@ -106,6 +115,7 @@ def cross_fit(
         holdout_index=holdout[order],
         n_epochs=n_epochs,
         average_precisions=tuple(evaluation.average_precision for evaluation in chosen),
+        observations=fits[last].observations,
     )
 
 

@@ -70,7 +70,7 @@ def plot_precision_recall(
         label=f"random score {prevalence:.2g}",
     )
     axes.set(xlim=(0, 1), ylim=(0, 1.03))
-    _legend(axes)
+    add_legend(axes)
     return figure
 
 
@@ -91,7 +91,7 @@ def plot_roc(curve: RocCurve, *, roc_auc: Interval) -> Figure:
     axes.plot(grid, grid, color=QUIET_COLOUR, linestyle="--", linewidth=1.2, label="random score")
     axes.set_xscale("log")
     axes.set(xlim=(lowest, 1), ylim=(0, 1.03))
-    _legend(axes)
+    add_legend(axes)
     return figure
 
 
@@ -139,7 +139,7 @@ def plot_reliability(curve: ReliabilityCurve, *, prevalence: float) -> Figure:
     _probability_axis(axes.xaxis, ends)
     _probability_axis(axes.yaxis, ends)
     axes.set(xlim=ends, ylim=ends)
-    _legend(axes)
+    add_legend(axes)
     return figure
 
 
@@ -187,7 +187,7 @@ def plot_score_histogram(
     axes.set_ylim(0.7, 4 * tallest)
     axes.set_xlim(ends)
     _probability_axis(axes.xaxis, ends)
-    _legend(axes)
+    add_legend(axes)
     return figure
 
 
@@ -214,7 +214,7 @@ def plot_costs(curve: CostCurve, *, currency: str, threshold: float | None = Non
     axes.set_ylim(0, min(top, 1.05 * float(curve.total.max())) or 1.0)
     _probability_axis(axes.xaxis, ends)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    _legend(axes)
+    add_legend(axes)
     return figure
 
 
@@ -229,8 +229,8 @@ def plot_training(
     figure = Figure(figsize=_SIZE_INCHES, dpi=_DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True)
-    _style(upper, "Training", "", "Training loss")
-    _style(lower, "", "Epoch", "Validation\naverage precision")
+    set_style(upper, "Training", "", "Training loss")
+    set_style(lower, "", "Epoch", "Validation\naverage precision")
     marker = "o" if len(epoch) <= 40 else None
     style: dict[str, Any] = {"marker": marker, "markersize": 3.5, "linewidth": 1.8}
     upper.plot(epoch, train_loss, color=NEGATIVE_COLOUR, **style)
@@ -241,7 +241,7 @@ def plot_training(
             axes.axvline(
                 best_epoch, color=QUIET_COLOUR, linestyle="--", linewidth=1.2, label="kept"
             )
-        _legend(lower)
+        add_legend(lower)
     return figure
 
 
@@ -268,11 +268,12 @@ def _frame(title: str, x_label: str, y_label: str) -> tuple[Figure, Any]:
     figure = Figure(figsize=_SIZE_INCHES, dpi=_DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    _style(axes, title, x_label, y_label)
+    set_style(axes, title, x_label, y_label)
     return figure, axes
 
 
-def _style(axes: Any, title: str, x_label: str, y_label: str) -> None:
+def set_style(axes: Any, title: str, x_label: str, y_label: str) -> None:
+    """Give axes their words and the look that all plots share."""
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=_INK)
     axes.set_xlabel(x_label, color=_INK)
     axes.set_ylabel(y_label, color=_INK)
@@ -282,7 +283,8 @@ def _style(axes: Any, title: str, x_label: str, y_label: str) -> None:
     axes.tick_params(colors=_INK, labelsize=9)
 
 
-def _legend(axes: Any) -> None:
+def add_legend(axes: Any) -> None:
+    """Add the legend, where it hides least."""
     axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
 
 

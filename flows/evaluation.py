@@ -15,6 +15,7 @@ from balancing.calibration.row_costs import RowCosts
 from balancing.calibration.thresholds import DECISION_NAMES, DecisionArray
 from balancing.evaluation import EvaluationReport, evaluate
 from balancing.inference import OnnxModel
+from balancing.memorisation_plot import plot_memorisation
 from balancing.metrics.costs import cost_curve
 from features.contract import Contract
 from features.segments import segment_keys
@@ -94,7 +95,10 @@ def _draw(run: RunFolder, report: EvaluationReport, costs: Figure | None) -> Non
     )
     if costs is not None:
         figures["costs"] = costs
-    figures["training"] = _training_figure(read_json(run.training))
+    training = read_json(run.training)
+    figures["training"] = _training_figure(training)
+    if seen := training["memorisation"]:
+        figures["memorisation"] = plot_memorisation([one["epochs"] for one in seen], seen)
     run.plots.mkdir(exist_ok=True)
     for name, figure in figures.items():
         plots.save(figure, run.plots / f"{name}.png")

@@ -15,8 +15,8 @@ import polars as pl
 from balancing.cross_fitting import OnFoldEpoch, cross_fit, refit
 from balancing.dataset import IntArray, LabelledArrays
 from balancing.inference import FloatArray
-from balancing.strategies.strategy import Device, FittedNetwork, Strategy
-from balancing.training import EpochRecord
+from balancing.strategies.strategy import Device, FittedNetwork, Observer, Strategy
+from balancing.training import EpochRecord, Observation
 from features.contract import Contract
 from features.feature_set import FeatureSet
 from features.folds import make_folds
@@ -63,6 +63,7 @@ class FitSettings:
         n_folds: How many of them.
         device: Where to train.
         on_progress: Told after every epoch.
+        observer: Looks at the network that the validation part judges, or at the last fold's.
     """
 
     strategy: Strategy
@@ -71,6 +72,7 @@ class FitSettings:
     n_folds: int
     device: Device = "auto"
     on_progress: OnProgress | None = None
+    observer: Observer | None = None
 
     def reporter(self, stage: str) -> Callable[[EpochRecord], None] | None:
         """Return what to call after an epoch of a stage."""
@@ -97,6 +99,7 @@ class Trained:
         validation_average_precision: What the length of training was chosen by: of the
             validation part, or the mean of the folds, weighted by their positives.
         how: How length and calibration were found, for the record.
+        observations: What the observer saw.
     """
 
     fitted: FittedNetwork
@@ -105,6 +108,7 @@ class Trained:
     calibration_logits: FloatArray
     validation_average_precision: float
     how: dict[str, Any]
+    observations: tuple[Observation, ...] = ()
 
 
 def fit(rows: FeatureRows, settings: FitSettings) -> Trained:
@@ -135,6 +139,7 @@ def _fit_with_validation(rows: FeatureRows, settings: FitSettings) -> Trained:
         seed=settings.seed,
         device=settings.device,
         on_epoch=settings.reporter("training"),
+        observer=settings.observer,
     )
     trace = fitted.trace
     return Trained(
@@ -144,6 +149,7 @@ def _fit_with_validation(rows: FeatureRows, settings: FitSettings) -> Trained:
         calibration_logits=fitted.logits(rows.part("calibration")),
         validation_average_precision=max(each.average_precision for each in trace.evaluations),
         how={"by": "validation part", "epochs": trace.epochs},
+        observations=trace.observations,
     )
 
 
@@ -166,6 +172,7 @@ def _fit_across_folds(rows: FeatureRows, settings: FitSettings) -> Trained:
         seed=settings.seed,
         device=settings.device,
         on_epoch=settings.fold_reporter(len(folds)),
+        observer=settings.observer,
     )
     fitted = refit(
         settings.strategy,
@@ -190,4 +197,5 @@ def _fit_across_folds(rows: FeatureRows, settings: FitSettings) -> Trained:
             "epochs": crossed.n_epochs,
             "fold_average_precision": list(crossed.average_precisions),
         },
+        observations=crossed.observations,
     )

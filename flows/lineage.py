@@ -53,6 +53,7 @@ def log_run(
     tracking.log_metrics(run_id, _metrics(evaluation["report"]["metrics"]))
     tracking.log_metrics(run_id, {f"rows_{k}": v for k, v in read_counts(feature_folder).items()})
     tracking.log_history(run_id, [_curve_point(record) for record in training["history"]])
+    tracking.log_history(run_id, [_seen(record) for record in training["memorisation"]])
     tracking.log_json(
         run_id, environment() | {"code_revision": code_revision()}, "environment.json"
     )
@@ -85,3 +86,8 @@ def _metrics(metrics: dict[str, dict[str, float]]) -> dict[str, float]:
 def _curve_point(record: dict[str, Any]) -> dict[str, float]:
     kept = ("train_loss", "validation_average_precision")
     return {name: record[name] for name in kept if record[name] is not None}
+
+
+def _seen(record: dict[str, Any]) -> dict[str, float]:
+    """Return what was seen at one evaluation, under names of its own."""
+    return {f"memorisation_{name}": value for name, value in record.items() if value is not None}

@@ -24,6 +24,11 @@ _PLOTS = {
         "amounts are far above the cost of a review, as with loans, reviewing all is cheapest."
     ),
     "training": "How training went.",
+    "memorisation": (
+        "Whether the network learns its positives by heart. Solid above dashed: rows it has not "
+        "seen cost more than those it learns from. Far-apart means and a wide gap: it puts them "
+        "elsewhere. Where folds chose the length, this is the last of them."
+    ),
 }
 _METRIC_WORDS = {
     "average_precision": "Precision averaged over recall; a random score gets the prevalence.",

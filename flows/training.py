@@ -3,6 +3,7 @@
 import logging
 from dataclasses import asdict
 from datetime import datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 from balancing.dataset import IntArray, LabelledArrays
 from balancing.export import export_onnx
 from balancing.inference import OnnxModel
+from balancing.memorisation import memorisation_of
 from balancing.networks.head import linear_head
 from balancing.strategies.registry import build_strategy
 from balancing.strategies.strategy import Device
+from balancing.training import Observation
 from features.contract import Contract
 from flows.featurization import read_features
 from flows.fitting import FeatureRows, FitSettings, OnProgress, Trained, fit, rows_of
@@ -53,6 +56,7 @@ def train_network(
         n_folds=config.n_folds,
         device=device,
         on_progress=on_progress,
+        observer=memorisation_of,
     )
     trained = fit(rows, settings)
     sha256 = export_onnx(
@@ -127,5 +131,15 @@ def _record(
         "mean_logits": logits.mean(axis=0, dtype=np.float64).tolist(),
         "head": None if head is None else head.model_dump(mode="json"),
         "seconds": trace.seconds,
+        "notes": list(trace.notes),
         "history": [asdict(record) for record in trace.records],
+        "memorisation": [_observed(observation) for observation in trained.observations],
     }
+
+
+def _observed(observation: Observation) -> dict[str, float | None]:
+    """Return an observation as JSON has it: ``None`` where there is no number."""
+    values = {
+        name: value if isfinite(value) else None for name, value in observation.values.items()
+    }
+    return {"epochs": observation.epochs, **values}

@@ -1,10 +1,13 @@
-"""Epochs over a small sample, made as long as an epoch over the data it was drawn from."""
+"""Epochs over a small sample, made nearly as long as an epoch over the data it was drawn from."""
 
 from collections.abc import Iterator
 
 from torch import Tensor
 
 from balancing.training import Batches
+
+ENOUGH_BATCHES = 64
+"""An epoch is made no longer than so many: on a few hundred rows it is soon time to judge."""
 
 
 class RepeatedBatches:
@@ -16,12 +19,13 @@ class RepeatedBatches:
     Args:
         batches: An order of batches.
         n_sampled: Rows that one of its epochs visits.
-        n_rows: Rows that an epoch should visit, about; never fewer than ``n_sampled``.
+        n_rows: Most rows that an epoch should visit, about, unless one visits more already.
     """
 
     def __init__(self, batches: Batches, *, n_sampled: int, n_rows: int) -> None:
         self.batches = batches
-        self.n_rounds = max(1, round(n_rows / n_sampled))
+        wanted = min(n_rows / n_sampled, ENOUGH_BATCHES / batches.n_batches)
+        self.n_rounds = max(1, round(wanted))
         self.n_batches = batches.n_batches * self.n_rounds
 
     def epoch(self) -> Iterator[Tensor]:

@@ -2,8 +2,8 @@
 
 After imbalanced-learn's ``BalancedBaggingClassifier`` (Hido, Kashima and Takahashi, "Roughly
 balanced bagging for imbalanced data", 2009; Maclin and Opitz, 1997). The sample is drawn once and
-visited in ever new orders, so that members stay as different as their samples. An epoch visits it
-as often as it takes to visit as many rows as there are.
+visited in ever new orders, so that members stay as different as their samples. A bag
+that is much smaller than the data is visited several times an epoch (``repeated_batches``).
 
 NOTE[DIFF]: there a bootstrap sample of all rows is under-sampled, so that the number of positives
 varies; here each class is bootstrapped by itself, to the same size for every member.

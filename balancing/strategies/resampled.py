@@ -8,8 +8,8 @@ class, and where only one of its parents lacked a value, a part of the missing-v
 
 The odds of a positive are shifted by a known factor, which is added between network and loss.
 For ``random_over`` and ``random_under`` that is exact. The other methods also move where the rows
-of a class lie, which no shift takes back: there the calibrator does the rest. An epoch visits at
-least about as many rows as there were before.
+of a class lie, which no shift takes back: there the calibrator does the rest. Where few rows
+are left, an epoch visits them several times (``repeated_batches``).
 """
 
 import math

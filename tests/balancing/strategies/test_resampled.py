@@ -10,6 +10,7 @@ import torch
 from balancing.batches import place_rows
 from balancing.networks.build import build_network
 from balancing.networks.mlp import MlpConfig
+from balancing.repeated_batches import RepeatedBatches
 from balancing.resampling import Cleaner, Oversampler, Undersampler
 from balancing.strategies.balanced_bagging import (
     BaggedBatches,
@@ -108,6 +109,15 @@ def test_an_epoch_over_a_small_sample_is_as_long_as_over_all_rows(config, make_t
     assert visited.shape == (2, 600)
     assert batches.n_batches == len(list(batches.epoch())) == 10
     assert (visited.unique(return_counts=True)[1] % 5 == 0).all()
+
+
+def test_an_epoch_over_a_tiny_sample_is_judged_after_some_dozen_batches():
+    label = (torch.arange(100_000) < 100).float()
+    bagged = BaggedBatches(label, sizes=(100, 100), batch_size=50, n_members=1, seed=0)
+
+    repeated = RepeatedBatches(bagged, n_sampled=200, n_rows=100_000)
+
+    assert (repeated.n_rounds, repeated.n_batches) == (16, 64)
 
 
 def test_each_member_keeps_its_own_bag():

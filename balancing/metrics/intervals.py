@@ -1,6 +1,6 @@
 """A figure with the ends of its bootstrap interval; ``resampling`` says how rows are drawn."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
@@ -139,12 +139,52 @@ def paired_difference(
 
     Both scores see the same resampled rows, so what they share cancels out.
     """
-    resampler = CellResampler.of(label, [score, baseline_score], amount=amount)
-    ours, theirs = resampler.observed()
-    drawn = [
-        statistic(mine) - statistic(other)
-        for mine, other in resampler.draw(n_replicates, seed=seed)
-    ]
+    return mean_paired_difference(
+        label,
+        [score],
+        [baseline_score],
+        statistic,
+        amount=amount,
+        n_replicates=n_replicates,
+        confidence=confidence,
+        seed=seed,
+    )
+
+
+def mean_paired_difference(
+    label: ArrayLike,
+    scores: Sequence[ArrayLike],
+    baseline_scores: Sequence[ArrayLike],
+    statistic: Statistic,
+    *,
+    amount: ArrayLike | None = None,
+    n_replicates: int = N_REPLICATES,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> Interval:
+    """Return the mean of paired differences of several repetitions on the same rows.
+
+    All scores see the same resampled rows. The interval says what other rows would change, given
+    these repetitions; it does not say what other repetitions would.
+
+    Args:
+        label: 0 or 1 per row.
+        scores: One a repetition.
+        baseline_scores: One a repetition, in the same order.
+        statistic: A formula over cells.
+        amount: Value per row where the statistic needs it.
+        n_replicates: Resamples drawn.
+        confidence: Share of the replicates between the two ends.
+        seed: Same seed, same interval.
+    """
+    resampler = CellResampler.of(label, [*scores, *baseline_scores], amount=amount)
+    n = len(scores)
+
+    def difference(cells: Sequence[ScoreCells]) -> FloatArray:
+        pairs = zip(cells[:n], cells[n:], strict=True)
+        return np.mean([statistic(ours) - statistic(theirs) for ours, theirs in pairs], axis=0)
+
+    drawn = [difference(cells) for cells in resampler.draw(n_replicates, seed=seed)]
     return percentile_interval(
-        float(statistic(ours) - statistic(theirs)), np.concatenate(drawn), confidence=confidence
+        float(difference(resampler.observed())), np.concatenate(drawn), confidence=confidence
     )

@@ -124,11 +124,13 @@ def _first(cells: ScoreCells) -> ScoreCells:
 
 def _group_rows(places: list[IntArray]) -> tuple[list[IntArray], IntArray]:
     """Return the distinct combinations of cells, a column per score, and their row counts."""
-    widths = [int(place.max(initial=0)) + 1 for place in places]
-    codes = np.ravel_multi_index(places, widths)
-    distinct, sizes = np.unique(codes, return_counts=True)
-    columns = np.unravel_index(distinct, widths)
-    return [column.astype(np.int64) for column in columns], sizes.astype(np.int64)
+    codes = places[0]
+    for place in places[1:]:
+        pairs = codes * (int(place.max(initial=0)) + 1) + place
+        # Numbered anew each time, so that no number of scores is beyond a whole number.
+        codes = np.unique(pairs, return_inverse=True)[1]
+    _, first, sizes = np.unique(codes, return_index=True, return_counts=True)
+    return [place[first].astype(np.int64) for place in places], sizes.astype(np.int64)
 
 
 def _merge_negative_runs(score: FloatArray, is_positive: NDArray[np.bool_]) -> IntArray:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from balancing.networks.mlp import MlpConfig
 from balancing.strategies.registry import read_strategy
 from infra.errors import InputError
 
@@ -47,21 +48,27 @@ class Member(BaseModel):
     max_rows: int | None = None
     about: str = ""
 
-    def trial(self, number: int, *, network: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def trial(self, number: int, *, shared: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the configuration of a trial.
 
         Args:
             number: 0 for the defaults.
-            network: Every network's configuration in place of its default.
+            shared: Tables that every network has in place of its defaults; what the member
+                says itself goes before.
         """
         strategy: dict[str, Any] = _copied(self.strategy)
         prefix = f"{self.trains}." if self.trains else ""
-        if network is not None and self.family == "network":
-            place(strategy, f"{prefix}network", dict(network))
+        if self.family == "network":
+            for key, value in (shared or {}).items():
+                own = table_at(strategy, f"{prefix}{key}")
+                place(strategy, f"{prefix}{key}", {**_copied(value), **own})
         space = self.space
         if self.family == "network":
             space = {f"{prefix}{key}": values for key, values in _shared_space().items()} | space
         if number:
+            if self.family == "network":
+                # A table of a tagged union needs its tag.
+                table_at(strategy, f"{prefix}network").setdefault("kind", MlpConfig().kind)
             rng = np.random.default_rng([number, *self.name.encode()])
             for key in sorted(space):
                 place(strategy, key, space[key][rng.integers(len(space[key]))])
@@ -71,9 +78,14 @@ class Member(BaseModel):
 def place(mapping: dict[str, Any], dotted: str, value: Any) -> None:
     """Put a value at a dotted place, making the tables on the way."""
     *tables, last = dotted.split(".")
-    for table in tables:
+    table_at(mapping, ".".join(tables))[last] = value
+
+
+def table_at(mapping: dict[str, Any], dotted: str) -> dict[str, Any]:
+    """Return the table at a dotted place, made where it is missing; the mapping itself at ""."""
+    for table in filter(None, dotted.split(".")):
         mapping = mapping.setdefault(table, {})
-    mapping[last] = value
+    return mapping
 
 
 def shipped_members() -> dict[str, Member]:

@@ -26,7 +26,8 @@ class BakeOffPlan(BaseModel):
         n_seeds: Repetitions, from seed 0 on; each with its own start weights.
         n_trials: Settings that every member tries, the first being its own defaults. The one
             with the best validation average precision is judged on test rows.
-        network: Of every strategy that trains one, in place of its default.
+        shared: ``network`` and ``training`` of every strategy that trains a network, in place
+            of the defaults.
         seconds_cap: A fit that takes longer did not finish.
         few_positives: With fewer held-back positives than this, folds judge.
         n_folds: How many of them.
@@ -41,7 +42,7 @@ class BakeOffPlan(BaseModel):
     split: Literal["time", "random"] | None = None
     n_seeds: int = Field(default=1, ge=1)
     n_trials: int = Field(default=1, ge=1)
-    network: dict[str, Any] | None = None
+    shared: dict[str, Any] = Field(default_factory=dict)
     seconds_cap: float = Field(default=1800, gt=0)
     few_positives: int = Field(default=FEWEST_HELD_BACK_POSITIVES, ge=0)
     n_folds: int = Field(default=4, ge=2)
@@ -60,7 +61,8 @@ def bakeoff_plan(*, config: Path | None, as_of: str | None, **values: Any) -> Ba
     """Return the plan that a command line means.
 
     Args:
-        config: A run configuration whose network every strategy shall train.
+        config: A run configuration: its network, training and rule for few positives are
+            everybody's.
         as_of: A moment, ISO 8601.
         values: Of :class:`BakeOffPlan`.
 
@@ -68,12 +70,16 @@ def bakeoff_plan(*, config: Path | None, as_of: str | None, **values: Any) -> Ba
         RunConfigError: If the configuration file is wrong.
         RequestError: If a value is.
     """
-    network = None
-    if config is not None:
-        read = read_run_config(config, strategy=None, seed=None)
-        network = read.strategy.model_dump(mode="json", exclude_unset=True).get("network")
+    read = read_run_config(config, strategy=None, seed=None)
+    strategy = read.strategy.model_dump(mode="json", exclude_unset=True)
     try:
-        return BakeOffPlan(network=network, as_of=parse_moment(as_of), **values)
+        return BakeOffPlan(
+            shared={key: strategy[key] for key in ("network", "training") if key in strategy},
+            few_positives=read.few_positives,
+            n_folds=read.n_folds,
+            as_of=parse_moment(as_of),
+            **values,
+        )
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]).removeprefix("n_").replace("_", "-")

@@ -151,7 +151,7 @@ def _jobs(
             max_rows=member.max_rows,
         )
         for trial in range(plan.n_trials)
-        for strategy in (member.trial(trial, network=plan.network),)
+        for strategy in (member.trial(trial, shared=plan.shared),)
         for seed in range(plan.n_seeds)
     ]
 

@@ -84,19 +84,20 @@ def _run(job: Job, seconds_cap: float, running: set[subprocess.Popen[bytes]]) ->
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            return _unfinished(job, f"longer than {seconds_cap:,.0f} s")
+            result = _unfinished(job, f"longer than {seconds_cap:,.0f} s")
+            write_result(job, result)
+            return result
         finally:
             running.discard(process)
             if process.stdin:
                 process.stdin.close()
-    result = read_result(job)
-    return result or _unfinished(job, _last_line(job.log_file) or f"ended with status {status}")
+    # Of a fit that broke off nothing is kept: the next bake-off tries it again.
+    why = _last_line(job.log_file) or f"ended with status {status}"
+    return read_result(job) or _unfinished(job, why)
 
 
 def _unfinished(job: Job, why: str) -> JobResult:
-    result = JobResult(finished=False, why_not=why, strategy=job.strategy)
-    write_result(job, result)
-    return result
+    return JobResult(finished=False, why_not=why, strategy=job.strategy)
 
 
 def _last_line(log: Path) -> str:

@@ -30,7 +30,8 @@ def benchmark(
         str | None, typer.Option(help="time or random in place of the contract's way.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="Run configuration; its network becomes everyone's.")
+        Path | None,
+        typer.Option(help="Run configuration; its network and training become everyone's."),
     ] = None,
     cap: Annotated[float, typer.Option(help="Seconds that a fit may take.", min=1)] = 1800,
     cores: Annotated[int | None, typer.Option(help="Fits at once; default: all.", min=1)] = None,

@@ -11,21 +11,18 @@ from dataclasses import dataclass
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.nn import Parameter
 
 from balancing.batches import ResidentRows
 from balancing.losses import cross_entropies
 from balancing.networks.layer_stack import LayerStack
-from balancing.networks.network import MemberBody, MemberLinear
+from balancing.networks.network import MemberBody
 from balancing.sampling import class_sizes
+from balancing.strategies.heads import ScaledHead
 from balancing.strategies.strategy import ROWS_AT_ONCE
 from balancing.training import TrainingConfig, TrainingTrace, TrainStep, run_epochs
 
 MOST_EMBEDDING_BYTES = 1 << 30
 """Of the members that are dealt with at once; beyond it they take turns."""
-
-_LEAST_SPREAD = 1e-6
-"""Of an embedding's feature, against which a constant one is not blown up."""
 
 
 class HeadConfig(BaseModel):
@@ -36,7 +33,7 @@ class HeadConfig(BaseModel):
             the epoch that is best on the test rows; here 2 reach on creditcard what 10 reach, and
             the average of the last weights is kept.
         batch_size: Most rows a batch.
-        learning_rate: Of features scaled as ``scaled_head`` says.
+        learning_rate: Of features scaled as ``ScaledHead`` says.
         momentum: Of the gradient.
         weight_decay: Of the scaled weights.
         warm_up_epochs: Over which the learning rate grows linearly.
@@ -225,92 +222,3 @@ def _step(head: nn.Module, rows: HeadRows, config: HeadConfig) -> TrainStep:
         return losses.detach().mean()
 
     return step
-
-
-class ScaledHead(nn.Module):
-    """A fresh linear head a member, on features of about unit length.
-
-    NOTE[DIFF] EOS's code fits the embeddings as they are, which suits a network with batch
-    normalisation. Those of a table have any scale, and a learning rate that suits one diverges
-    on the next. So each feature is centred and divided by its spread, both over the two classes
-    in equal parts, and by the root of the width. ``unscaled`` takes this back: the network keeps
-    a linear head on its own embeddings.
-
-    Args:
-        embeddings: Of the real rows, ``(m, n_rows, width)``.
-        label: Of the real rows, ``(n_rows,)``.
-
-    Shape:
-        ``(m, n, width)`` -> ``(m, n)``.
-    """
-
-    def __init__(self, embeddings: Tensor, label: Tensor) -> None:
-        super().__init__()
-        self.centre, self.spread = balanced_moments(embeddings, label)
-        m, _, width = embeddings.shape
-        self.spread = self.spread * math.sqrt(width)
-        self.linear = MemberLinear(m, width, 1).to(embeddings.device)
-        nn.init.constant_(self.linear.bias, log_odds(label))
-
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """Return the logits."""
-        weight, bias = self.unscaled()
-        return torch.baddbmm(bias, embeddings, weight).squeeze(2)
-
-    def unscaled(self) -> tuple[Tensor, Tensor]:
-        """Return weight ``(m, width, 1)`` and bias ``(m, 1, 1)`` on embeddings as they are."""
-        weight = self.linear.weight / self.spread.transpose(1, 2)
-        return weight, self.linear.bias - self.centre @ weight
-
-
-class ClassScales(nn.Module):
-    """One factor a class on a frozen head's logits (LWS: Kang et al., arXiv 1910.09217, 4.1).
-
-    Factors ``s0`` and ``s1`` on the logits ``(-l/2, +l/2)`` make ``l (s0 + s1) / 2``: for two
-    antisymmetric logits there is one number to learn, a temperature.
-
-    Args:
-        typical: Size of a member's logits, ``(m, 1, 1)``: they are divided by it.
-
-    Shape:
-        ``(m, n, 1)`` -> ``(m, n)``.
-    """
-
-    def __init__(self, typical: Tensor) -> None:
-        super().__init__()
-        self.typical = typical
-        self.scales = Parameter(typical.expand(-1, -1, 2).clone())
-
-    def forward(self, logits: Tensor) -> Tensor:
-        """Return the scaled logits."""
-        return (logits * self.factor()).squeeze(2)
-
-    def factor(self) -> Tensor:
-        """Return what each member's logits are multiplied by, ``(m, 1, 1)``."""
-        return self.scales.mean(dim=2, keepdim=True) / self.typical
-
-
-@torch.no_grad()
-def balanced_moments(values: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of each feature, the classes weighing the same.
-
-    Shape:
-        ``(m, n_rows, width)``, ``(n_rows,)`` -> ``(m, 1, width)`` twice.
-    """
-    negatives, positives = class_sizes(label)
-    weight = torch.where(label > 0, 0.5 / positives, 0.5 / negatives)
-    centre = (weight @ values).unsqueeze(1)
-    squares = sum(
-        part_weight @ (part - centre).square()
-        for part_weight, part in zip(
-            torch.split(weight, ROWS_AT_ONCE), torch.split(values, ROWS_AT_ONCE, dim=1), strict=True
-        )
-    )
-    assert isinstance(squares, Tensor)
-    return centre, squares.sqrt().clamp(min=_LEAST_SPREAD).unsqueeze(1)
-
-
-def log_odds(label: Tensor) -> float:
-    """Return the log odds of a positive among rows of both classes."""
-    negatives, positives = class_sizes(label)
-    return math.log(positives / negatives)

@@ -23,15 +23,14 @@ from balancing.strategies.erm import ErmConfig
 from balancing.strategies.expansion import repeats, rows_to_add, side_by_side
 from balancing.strategies.extractors import ExtractorConfig, build_extractor
 from balancing.strategies.head_fitting import (
-    ClassScales,
     HeadConfig,
     HeadRows,
-    balanced_moments,
     embeddings_of,
     fit_fresh_head,
     fit_head,
     member_groups,
 )
+from balancing.strategies.heads import ClassScales, balanced_moments
 from balancing.strategies.strategy import Device, FittedNetwork, Observer
 from balancing.training import OnEpoch, choose_device, seeded
 

@@ -101,6 +101,19 @@ def test_the_history_has_a_point_an_epoch(client, run) -> None:
     assert len(client.get_metric_history(run.info.run_id, "train_loss")) == 3
 
 
+def test_memorisation_is_there_an_evaluation_as_metrics_and_as_a_picture(
+    client, run, artifacts, trained
+) -> None:
+    record = json.loads((trained.run / "training.json").read_text())["memorisation"]
+
+    for name in ("epochs", "generalisation_gap_positive", "validation_loss_negative"):
+        history = client.get_metric_history(run.info.run_id, f"memorisation_{name}")
+        logged = {point.step: point.value for point in history}
+        assert [logged[step] for step in range(1, 7)] == [one[name] for one in record]
+    assert (artifacts / "plots" / "memorisation.png").is_file()
+    assert "learns its positives by heart" in (artifacts / "report.html").read_text()
+
+
 def test_plots_reports_policy_and_environment_are_kept(artifacts) -> None:
     plots = {path.stem for path in (artifacts / "plots").iterdir()}
     environment = json.loads((artifacts / "environment.json").read_text())

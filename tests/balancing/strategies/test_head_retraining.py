@@ -17,12 +17,11 @@ from balancing.strategies.head_fitting import (
     HeadConfig,
     HeadRows,
     NewRows,
-    ScaledHead,
     SlicedBatches,
-    balanced_moments,
     member_groups,
 )
 from balancing.strategies.head_retraining import CrtConfig, Lws, LwsConfig, with_repeats
+from balancing.strategies.heads import ScaledHead, balanced_moments
 from balancing.strategies.metabalance import MetaBalanceConfig
 from balancing.strategies.registry import build_strategy, read_strategy
 from balancing.training import TrainingConfig

@@ -32,7 +32,7 @@ class HeadConfig(BaseModel):
         n_epochs: Over the rows that the head sees, new ones included. EOS's code has 10 and keeps
             the epoch that is best on the test rows; here 2 reach on creditcard what 10 reach, and
             the average of the last weights is kept.
-        batch_size: Most rows a batch.
+        batch_size: Most rows a batch; by default a 128th of them, 64 to 2,048.
         learning_rate: Of features scaled as ``ScaledHead`` says.
         momentum: Of the gradient.
         weight_decay: Of the scaled weights.
@@ -43,12 +43,16 @@ class HeadConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     n_epochs: float = Field(default=2, gt=0)
-    batch_size: int = Field(default=2048, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
     learning_rate: float = Field(default=2.0, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=1e-5, ge=0)
     warm_up_epochs: float = Field(default=0.25, ge=0)
     average_decay: float = Field(default=0.99, ge=0, lt=1)
+
+    def batch_size_for(self, n_rows: int) -> int:
+        """Return the batch size: a head needs some hundred steps, however few the rows."""
+        return self.batch_size or min(2048, max(64, n_rows // 128))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +180,7 @@ def fit_head(head: nn.Module, rows: HeadRows, config: HeadConfig, *, seed: int) 
     """
     return run_epochs(
         head,
-        SlicedBatches(rows.sizes, batch_size=config.batch_size, seed=seed),
+        SlicedBatches(rows.sizes, batch_size=config.batch_size_for(sum(rows.sizes)), seed=seed),
         _step(head, rows, config),
         config=TrainingConfig(average_decay=config.average_decay),
         n_epochs=config.n_epochs,

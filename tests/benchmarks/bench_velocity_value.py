@@ -9,7 +9,7 @@ end.
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -22,16 +22,21 @@ from numpy.typing import NDArray
 from balancing.dataset import LabelledArrays
 from balancing.metrics.intervals import bootstrap_interval, paired_difference
 from balancing.metrics.ranking import average_precision, average_precision_of
+from balancing.rivals.registry import build_rival, read_rival
 from balancing.strategies.erm import Erm, ErmConfig
 from features.contract import Contract, read_contract
 from features.feature_table import build_feature_table, input_types_of
 from flows.fitting import as_arrays, rows_of
 
 AS_OF = datetime(2018, 10, 8, tzinfo=UTC)  # the labels of the last days are known by then
-SEED, MAX_TREES, PATIENCE = 0, 2000, 50
+SEED = 0
+TREES: dict[str, list[dict[str, Any]]] = {
+    "lightgbm": [{"kind": "lightgbm", "n_leaves": leaves} for leaves in (15, 31, 63)],
+    "xgboost": [{"kind": "xgboost", "depth": depth} for depth in (4, 6, 8)],
+    "catboost": [{"kind": "catboost", "depth": depth} for depth in (4, 6, 8)],
+}
 
 FloatArray = NDArray[Any]
-Score = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True)
@@ -70,57 +75,16 @@ def network(parts: Parts) -> Candidate:
     return Candidate(reached, lambda: log_odds(parts.test))
 
 
-def lightgbm(parts: Parts) -> Iterator[Score]:
-    import lightgbm as gbm
-
-    train = gbm.Dataset(parts.train.numeric, parts.train.label)
-    known = gbm.Dataset(parts.validation.numeric, parts.validation.label, reference=train)
-    for leaves in (15, 31, 63):
-        settings = {
-            "objective": "binary", "metric": "average_precision", "learning_rate": 0.05,
-            "num_leaves": leaves, "min_child_samples": 50, "seed": SEED, "verbosity": -1,
-        }  # fmt: skip
-        stop = gbm.early_stopping(PATIENCE, verbose=False)
-        model = gbm.train(settings, train, MAX_TREES, valid_sets=[known], callbacks=[stop])
-        yield lambda rows, model=model: model.predict(rows)
-
-
-def xgboost(parts: Parts) -> Iterator[Score]:
-    import xgboost as xgb
-
-    for depth in (4, 6, 8):
-        model = xgb.XGBClassifier(
-            n_estimators=MAX_TREES, max_depth=depth, learning_rate=0.05, min_child_weight=5,
-            subsample=0.8, colsample_bytree=0.8, eval_metric="aucpr", tree_method="hist",
-            early_stopping_rounds=PATIENCE, random_state=SEED,
-        )  # fmt: skip
-        known = [(parts.validation.numeric, parts.validation.label)]
-        model.fit(parts.train.numeric, parts.train.label, eval_set=known, verbose=False)
-        yield lambda rows, model=model: model.predict_proba(rows)[:, 1]
-
-
-def catboost(parts: Parts) -> Iterator[Score]:
-    from catboost import CatBoostClassifier
-
-    for depth in (4, 6, 8):
-        model = CatBoostClassifier(
-            iterations=MAX_TREES, depth=depth, learning_rate=0.1, eval_metric="PRAUC",
-            early_stopping_rounds=PATIENCE, random_seed=SEED, verbose=False,
-            allow_writing_files=False,
-        )  # fmt: skip
-        known = (parts.validation.numeric, parts.validation.label)
-        model.fit(parts.train.numeric, parts.train.label, eval_set=known)
-        yield lambda rows, model=model: model.predict_proba(rows)[:, 1]
-
-
-def best_of(settings: Callable[[Parts], Iterator[Score]], parts: Parts) -> Candidate:
+def best_of(settings: Sequence[dict[str, Any]], parts: Parts) -> Candidate:
     """Return the setting of a tree library that ranks the validation rows best."""
     known = parts.validation
-    tried = [
-        (average_precision(known.label, score(known.numeric)), score) for score in settings(parts)
+    fitted = [
+        build_rival(read_rival(setting)).fit(parts.train, validation=known, seed=SEED)
+        for setting in settings
     ]
-    reached, score = max(tried, key=lambda pair: pair[0])
-    return Candidate(reached, lambda: score(parts.test.numeric))
+    tried = [(average_precision(known.label, each.log_odds(known)), each) for each in fitted]
+    reached, best = max(tried, key=lambda pair: pair[0])
+    return Candidate(reached, lambda: best.log_odds(parts.test))
 
 
 def timed(name: str, work: Callable[[], Candidate]) -> Candidate:
@@ -132,10 +96,9 @@ def timed(name: str, work: Callable[[], Candidate]) -> Candidate:
 
 
 def main() -> None:
-    trees = {"lightgbm": lightgbm, "xgboost": xgboost, "catboost": catboost}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--rivals", nargs="+", choices=trees, default=list(trees))
+    parser.add_argument("--rivals", nargs="+", choices=TREES, default=list(TREES))
     chosen = parser.parse_args()
     frame = pl.read_parquet(chosen.data / "card_stream.parquet")
     contract = read_contract("card_stream").resolve(frame.columns)
@@ -145,7 +108,7 @@ def main() -> None:
         f"{past.train.numeric.shape[1]} features, {alone.train.numeric.shape[1]} without the past"
     )
 
-    rivals = {name: timed(name, partial(best_of, trees[name], past)) for name in chosen.rivals}
+    rivals = {name: timed(name, partial(best_of, TREES[name], past)) for name in chosen.rivals}
     fitted = {
         "network": timed("network", partial(network, past)),
         "network, row alone": timed("network, row alone", partial(network, alone)),

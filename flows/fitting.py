@@ -113,10 +113,15 @@ class Trained:
 
 def fit(rows: FeatureRows, settings: FitSettings) -> Trained:
     """Fit by the validation part, or by folds where positives are few."""
-    held_back = rows.index("validation", "calibration")
-    if int(rows.arrays.label[held_back].sum()) < settings.few_positives:
+    if has_few_positives(rows, settings.few_positives):
         return _fit_across_folds(rows, settings)
     return _fit_with_validation(rows, settings)
+
+
+def has_few_positives(rows: FeatureRows, bound: int) -> bool:
+    """Return whether validation and calibration part hold fewer positives than a bound."""
+    held_back = rows.index("validation", "calibration")
+    return int(rows.arrays.label[held_back].sum()) < bound
 
 
 def as_arrays(table: pl.DataFrame, feature_set: FeatureSet) -> LabelledArrays:

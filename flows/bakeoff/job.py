@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from flows.bakeoff.plan import Job, JobResult
 from flows.run_folder import write_json
@@ -31,52 +32,38 @@ def run_job(job: Job) -> JobResult:
 
     The labels of test rows are not looked at here, whichever trial this is.
     """
-    import torch
-
-    from balancing.strategies.registry import build_strategy, read_strategy
+    from flows.bakeoff.fits import fit_job
     from flows.featurization import read_features
-    from flows.fitting import FeatureRows, FitSettings, fit
+    from flows.fitting import FeatureRows
 
-    torch.set_num_threads(job.n_threads)
     rows = FeatureRows.of(*read_features(job.features))
     n_rows = len(rows.index("train"))
     if job.max_rows is not None and n_rows > job.max_rows:
         why = f"{n_rows:,} training rows, its bound is {job.max_rows:,}"
         return JobResult(finished=False, why_not=why, strategy=job.strategy)
-    settings = FitSettings(
-        build_strategy(read_strategy(job.strategy)),
-        seed=job.seed,
-        few_positives=job.few_positives,
-        n_folds=job.n_folds,
-        device="cpu" if not torch.cuda.is_available() else "auto",
-    )
     started = time.perf_counter()
-    trained = fit(rows, settings)
+    fit = fit_job(rows, job)
     seconds = time.perf_counter() - started
-    test = rows.index("test")
     pl.concat(
         [
-            _logits("calibration", trained.calibration_index, trained.calibration_logits),
-            _logits("test", test, trained.fitted.logits(rows.arrays.take(test))),
+            _logits("calibration", fit.calibration_index, fit.calibration_log_odds),
+            _logits("test", fit.test_index, fit.test_log_odds),
         ]
     ).write_parquet(job.logits_file)
     return JobResult(
         finished=True,
         strategy=job.strategy,
-        validation_average_precision=trained.validation_average_precision,
+        validation_average_precision=fit.validation_average_precision,
         fit_seconds=seconds,
-        final_seconds=trained.fitted.trace.seconds,
+        final_seconds=fit.final_seconds,
         peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_PER_KIB,
-        how=trained.how,
+        how=fit.how,
         revision=code_revision(),
     )
 
 
-def _logits(
-    part: str, index: np.ndarray[tuple[int], np.dtype[np.int64]], logits: np.ndarray
-) -> pl.DataFrame:
+def _logits(part: str, index: NDArray[np.int64], log_odds: NDArray[np.float64]) -> pl.DataFrame:
     """Return the log odds of some rows of the feature table."""
-    log_odds = logits[:, 1].astype(np.float64) - logits[:, 0]
     return pl.DataFrame({"row": index, "log_odds": log_odds}).with_columns(part=pl.lit(part))
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from balancing.networks.mlp import MlpConfig
-from balancing.strategies.registry import read_strategy
+from balancing.rivals.registry import SEARCH_SPACES
+from flows.bakeoff.fits import is_rival, read_any
 from infra.errors import InputError
 
 
@@ -28,7 +29,7 @@ class Member(BaseModel):
 
     Attributes:
         name: What the table calls it.
-        family: ``network`` or ``tree``; a bake-off compares the first with the best of the second.
+        family: ``network``, ``tree`` or ``line``; networks are compared with the best tree.
         strategy: Configuration, as in a run configuration's ``[strategy]``.
         trains: Where in it the settings of the whole network's training stand: ``extractor`` for
             strategies that retrain the head.
@@ -91,7 +92,12 @@ def table_at(mapping: dict[str, Any], dotted: str) -> dict[str, Any]:
 def shipped_members() -> dict[str, Member]:
     """Return every shipped member by name."""
     tables = _shipped()["members"]
-    return {name: Member(name=name, **values) for name, values in tables.items()}
+    found = {name: Member(name=name, **values) for name, values in tables.items()}
+    for name, member in found.items():
+        if space := SEARCH_SPACES.get(member.strategy["kind"]):
+            own = {key: list(values) for key, values in space.items()}
+            found[name] = member.model_copy(update={"space": own | member.space})
+    return found
 
 
 def find_member(name: str) -> Member:
@@ -115,7 +121,7 @@ def _from_file(path: Path) -> Member:
     try:
         mapping = tomllib.loads(path.read_text("utf-8"))
         strategy = {"kind": "erm", **mapping["strategy"]}
-        read_strategy(strategy)
+        read_any(strategy)
     except OSError as error:
         raise UnknownMember(f"Cannot read {path}: {error.strerror}.") from None
     except KeyError:
@@ -126,7 +132,8 @@ def _from_file(path: Path) -> Member:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise UnknownMember(f"{path}: strategy.{key}: {first['msg']}.") from None
-    return Member(name=path.stem, strategy=strategy)
+    family = "tree" if is_rival(strategy) else "network"
+    return Member(name=path.stem, family=family, strategy=strategy)
 
 
 @cache

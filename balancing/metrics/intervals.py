@@ -182,7 +182,9 @@ def mean_paired_difference(
 
     def difference(cells: Sequence[ScoreCells]) -> FloatArray:
         pairs = zip(cells[:n], cells[n:], strict=True)
-        return np.mean([statistic(ours) - statistic(theirs) for ours, theirs in pairs], axis=0)
+        gains = np.stack([statistic(ours) - statistic(theirs) for ours, theirs in pairs])
+        mean: FloatArray = gains.mean(axis=0)
+        return mean
 
     drawn = [difference(cells) for cells in resampler.draw(n_replicates, seed=seed)]
     return percentile_interval(

@@ -31,6 +31,16 @@ def test_they_are_those_of_scikit_learn(n_rows: int, width: int, k: int, offset:
     assert np.array_equal(found.cpu().numpy(), _expected(points, queries, k))
 
 
+@pytest.mark.parametrize("decay", [0.5, 0.9, 1.0], ids=["few", "some", "all"])
+def test_wide_points_are_found_whatever_directions_they_spread_along(decay: float, device):
+    points = _points(9000, 64, device=device) * decay ** torch.arange(64, device=device)
+    queries = torch.arange(0, 9000, 41, device=device)
+
+    found = nearest_neighbours(points, queries, k=10, queries_at_once=100)
+
+    assert np.array_equal(found.cpu().numpy(), _expected(points, queries, 10))
+
+
 @pytest.mark.parametrize("blocks", [(1, 1), (7, 100), (64, 6000), (1000, 10_000)])
 def test_blocks_change_nothing(blocks: tuple[int, int], device):
     points = _points(7000, 8, device=device)

@@ -3,10 +3,9 @@
 Candidates come from one matrix product a block, which is fast but rounds: ``q.q - 2 q.p + p.p``
 loses digits where two points are close together and far from the rest. So a few more than wanted
 are kept, their distances taken again from differences in double precision, and a query whose
-answer the rounding could have changed is answered by differences alone. Wide points are searched
-along their leading directions first: no distance there is larger than the whole one, so most
-queries are settled at a fraction of the cost. What comes back depends on neither the blocks nor
-the device, and rows at the same distance come in the order of their numbers.
+answer the rounding could have changed is answered by differences alone. What comes back depends
+on neither the blocks nor the device, and rows at the same distance come in the order of their
+numbers.
 """
 
 import torch
@@ -17,12 +16,6 @@ POINTS_AT_ONCE = 65_536
 
 _SPARE = 32
 """Candidates beyond those wanted; more of them mean fewer queries answered twice."""
-
-_LEADING = 16
-"""Directions that are searched first, where points have several times as many."""
-
-_SAMPLED = 16_384
-"""Points that the directions are found on; which they are decides about speed alone."""
 
 _GROUP = 64
 """Columns whose least distance stands for all of them in the first choice."""
@@ -47,7 +40,7 @@ def nearest_neighbours(
 
     Beside the points it holds about ``4 (1.1 q p + 2 p d)`` bytes and 100 MiB for differences,
     with ``q`` and ``p`` the rows of a block of queries and of points and ``d`` the width: under
-    400 MiB for the default blocks and a width of 256; and 64 bytes a point.
+    400 MiB for the default blocks and a width of 256, whatever the number of points.
 
     Args:
         points: Where the rows lie.
@@ -69,82 +62,38 @@ def nearest_neighbours(
     if k < 1 or len(queries) == 0:
         return queries.new_empty((len(queries), max(k, 0)))
     centre = points.mean(dim=0)
-    leading = _along_leading(points, centre) if points.shape[1] >= 3 * _LEADING else None
-    parts = []
-    for block in torch.split(queries, queries_at_once):
-        rows, is_certain = (
-            block.new_empty((len(block), k)),
-            torch.zeros_like(block, dtype=torch.bool),
-        )
-        if leading is not None:
-            # Rounded in the projection and again in the product.
-            rows, is_certain = _search(
-                points, leading, centre[:0], block, k=k, slack=16, points_at_once=points_at_once
-            )
-            leading = leading if is_certain.float().mean() > 0.5 else None
-        unsure = torch.nonzero(~is_certain).flatten()
-        if len(unsure):
-            rows[unsure], is_certain = _search(
-                points, points, centre, block[unsure], k=k, slack=1, points_at_once=points_at_once
-            )
-            for number in unsure[~is_certain].tolist():
-                rows[number] = _by_differences(points, block[number], k=k)
-        parts.append(rows)
+    parts = [
+        _of_block(points, centre, block, k=k, points_at_once=points_at_once)
+        for block in torch.split(queries, queries_at_once)
+    ]
     return torch.cat(parts)
 
 
-def _along_leading(points: Tensor, centre: Tensor) -> Tensor:
-    """Return the points in the orthonormal directions that they spread along most."""
-    step = max(1, len(points) // _SAMPLED)
-    sample = (points[::step] - centre).double()
-    directions = torch.linalg.eigh(sample.T @ sample)[1][:, -_LEADING:].to(points.dtype)
-    return torch.cat([(part - centre) @ directions for part in torch.split(points, _SAMPLED)])
-
-
-def _search(
-    points: Tensor,
-    places: Tensor,
-    centre: Tensor,
-    queries: Tensor,
-    *,
-    k: int,
-    slack: int,
-    points_at_once: int,
-) -> tuple[Tensor, Tensor]:
-    """Return the neighbours of each query, and whether they are so for certain.
-
-    Args:
-        points: Where the rows lie.
-        places: Where they are searched: the points themselves, or projections of them.
-        centre: What is subtracted from the places before products are taken; may be empty.
-        queries: Row numbers.
-        k: Neighbours.
-        slack: How often values are rounded as in one product.
-        points_at_once: Most places a block.
-    """
+def _of_block(
+    points: Tensor, centre: Tensor, queries: Tensor, *, k: int, points_at_once: int
+) -> Tensor:
     n_kept = min(k + _SPARE, len(points) - 1)
     distances, rows, largest = _candidates(
-        places, centre, queries, n_kept=n_kept, points_at_once=points_at_once
+        points, centre, queries, n_kept=n_kept, points_at_once=points_at_once
     )
     exact, rows = _in_order(_squared_distances(points, queries, rows), rows)
-    if n_kept == len(points) - 1:
-        return rows[:, :k], torch.ones_like(queries, dtype=torch.bool)
-    # Whoever was left out lies, up to rounding, no nearer than the farthest candidate.
-    roundoff = slack * (points.shape[1] + 8) * _UNIT_ROUNDOFF[torch.get_float32_matmul_precision()]
-    own = _centred(places[queries], centre).square().sum(dim=1).double().sqrt()
-    error = roundoff * (own + largest.double().sqrt()) ** 2
-    return rows[:, :k], exact[:, k - 1] + error < distances[:, -1].double()
-
-
-def _centred(places: Tensor, centre: Tensor) -> Tensor:
-    return places - centre if len(centre) else places
+    if n_kept < len(points) - 1:
+        # Whoever was left out lies, up to rounding, no nearer than the farthest candidate.
+        roundoff = _UNIT_ROUNDOFF[torch.get_float32_matmul_precision()]
+        reach = (points[queries] - centre).norm(dim=1).double() + largest.double().sqrt()
+        slack = (points.shape[1] + 8) * roundoff * reach**2
+        is_certain = exact[:, k - 1] + slack < distances[:, -1].double()
+        unsure = torch.nonzero(~is_certain).flatten()
+        for number in unsure.tolist():
+            rows[number, :k] = _by_differences(points, queries[number], k=k)
+    return rows[:, :k]
 
 
 def _candidates(
-    places: Tensor, centre: Tensor, queries: Tensor, *, n_kept: int, points_at_once: int
+    points: Tensor, centre: Tensor, queries: Tensor, *, n_kept: int, points_at_once: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the least rounded distances, ascending, their rows, and the largest squared norm."""
-    at = _centred(places[queries], centre)
+    at = points[queries] - centre
     # One product gives p.p - 2 q.p; q.q is the same for all points.
     asked = torch.cat([-2 * at, torch.ones_like(at[:, :1])], dim=1)
     distances = at.new_full((len(queries), n_kept), torch.inf)
@@ -152,8 +101,8 @@ def _candidates(
     own_norm = at.square().sum(dim=1, keepdim=True)
     largest = own_norm.max()
     position = torch.arange(len(queries), device=queries.device)
-    for start in range(0, len(places), points_at_once):
-        block = _centred(places[start : start + points_at_once], centre)
+    for start in range(0, len(points), points_at_once):
+        block = points[start : start + points_at_once] - centre
         norm = block.square().sum(dim=1, keepdim=True)
         largest = torch.maximum(largest, norm.max())
         found = asked @ torch.cat([block, norm], dim=1).T

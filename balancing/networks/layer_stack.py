@@ -42,10 +42,16 @@ class LayerStack(MemberBody):
 
     def embed(self, inputs: Tensor, codes: Tensor) -> Tensor:
         """Return the last hidden layer, ``(n_members, n_rows, width)``."""
-        hidden: Tensor = self.inputs(inputs, codes)
-        for layer, dropout in zip(self.layers, self.dropouts, strict=True):
+        first, *others = self.dropouts
+        hidden: Tensor = first(torch.relu(self.first_layer(inputs, codes)))
+        for layer, dropout in zip(self.layers[1:], others, strict=True):
             hidden = dropout(torch.relu(layer(hidden)))
         return hidden
+
+    def first_layer(self, inputs: Tensor, codes: Tensor) -> Tensor:
+        """Return the first layer of the inputs, before it is rectified."""
+        product: Tensor = self.layers[0](self.inputs(inputs, codes))
+        return product
 
     def head(self, embeddings: Tensor) -> Tensor:
         """Return each member's logit of the positive class, ``(n_members, n_rows)``."""

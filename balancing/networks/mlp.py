@@ -4,6 +4,7 @@ from itertools import pairwise
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
 
 from balancing.networks.categories import CategoryConfig
 from balancing.networks.inputs import InputLayer
@@ -77,3 +78,9 @@ class MlpBody(LayerStack):
             dropouts=config.dropouts,
             prior_logit=prior_logit,
         )
+
+    def first_layer(self, inputs: Tensor, codes: Tensor) -> Tensor:
+        """Return the first layer of the inputs, without the embedding in between."""
+        linear = self.layers[0]
+        assert isinstance(linear, MemberLinear)
+        return self.inputs.product(inputs, codes, linear.weight, linear.bias)

@@ -27,7 +27,7 @@ class PiecewiseLinearEmbedding(nn.Module):
         with ``m`` = 1 or ``n_members``.
     """
 
-    left: Tensor
+    offset: Tensor
     inverse_width: Tensor
 
     def __init__(
@@ -35,24 +35,43 @@ class PiecewiseLinearEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         left, inverse_width = _bins(edges)
-        self.register_buffer("left", left)
+        self.register_buffer("offset", -left * inverse_width)
         self.register_buffer("inverse_width", inverse_width)
-        n_columns, n_bins = left.shape
+        self.n_columns, n_bins = left.shape
         bound = 1 / math.sqrt(n_bins)
-        weight = torch.empty(n_members, n_columns, n_bins, d_embedding).uniform_(-bound, bound)
-        self.weight = nn.Parameter(weight)
-        self.d_out = n_columns * d_embedding + d_extra
+        weight = torch.empty(n_members, self.n_columns, n_bins, d_embedding)
+        self.weight = nn.Parameter(weight.uniform_(-bound, bound))
+        self.d_columns = self.n_columns * d_embedding
+        self.d_out = self.d_columns + d_extra
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the embedded columns side by side, then the inputs that pass through."""
-        n_columns = self.left.shape[0]
-        value = inputs[..., :n_columns].unsqueeze(-1)
-        filled = ((value - self.left) * self.inverse_width).clamp(0, 1)
+        filled = self.fill(inputs).view(*inputs.shape[:2], *self.inverse_width.shape)
         # (m, n, c, b) x (m, c, b, d): one small matrix a column.
         mixed = torch.matmul(filled.transpose(1, 2), self.weight).transpose(1, 2)
         return torch.cat(
-            [mixed.flatten(2), inputs[..., n_columns:].expand(*mixed.shape[:2], -1)], 2
+            [mixed.flatten(2), inputs[..., self.n_columns :].expand(*mixed.shape[:2], -1)], 2
         )
+
+    def fill(self, inputs: Tensor) -> Tensor:
+        """Return how far each bin of each column is filled, from 0 to 1.
+
+        Shape:
+            ``(m, n_rows, n_columns + d_extra)`` -> ``(m, n_rows, n_columns * n_bins)``
+        """
+        value = inputs[..., : self.n_columns].unsqueeze(-1)
+        # In place: the filled bins are by far the largest thing that a batch writes.
+        return torch.addcmul(self.offset, value, self.inverse_width).clamp_(0, 1).flatten(2)
+
+    def through(self, weight: Tensor) -> Tensor:
+        """Return the weights of a linear layer behind the embedding, as the bins see them.
+
+        Shape:
+            ``(n_members, n_columns * d_embedding, width)`` -> ``(n_members, n_columns * n_bins,
+            width)``
+        """
+        by_column = weight.view(len(weight), self.n_columns, -1, weight.shape[2])
+        return torch.matmul(self.weight, by_column).flatten(1, 2)
 
 
 def _bins(edges: list[Float64Array]) -> tuple[Tensor, Tensor]:

@@ -2,10 +2,14 @@ import numpy as np
 import pytest
 import torch
 
+from balancing.batches import place_rows
+from balancing.networks.build import build_network
 from balancing.networks.categories import CategoryConfig, CategoryLayer
+from balancing.networks.layer_stack import LayerStack
+from balancing.networks.mlp import MlpConfig
 from balancing.networks.numeric import NumericLayer
 from balancing.networks.piecewise_linear import PiecewiseLinearEmbedding
-from balancing.preprocessing import fit_numeric
+from balancing.preprocessing import PiecewiseLinearConfig, fit_numeric
 
 GAP = float("nan")
 
@@ -84,3 +88,24 @@ def test_members_look_up_their_own_embeddings(n_codes_rows: int):
 
     table = next(layer.parameters())
     assert torch.equal(out, table[:, 3:4].expand(2, 5, 3))
+
+
+def test_the_product_is_that_of_the_layer_behind_the_embedding(make_toy, cardinalities):
+    toy = make_toy()
+    config = MlpConfig(n_members=3, width=8, numeric=PiecewiseLinearConfig())
+    torch.manual_seed(0)
+    network = build_network(config, toy, cardinalities=cardinalities)
+    body, rows = network.body, place_rows(toy, network, device=torch.device("cpu"))
+    batch = rows.batch(torch.randint(0, 600, (3, 50)))
+    codes = batch.codes
+
+    found = body.first_layer(batch.inputs, codes)
+
+    expected = LayerStack.first_layer(body, batch.inputs, codes)
+    torch.testing.assert_close(found, expected)
+    gradients = []
+    for each in (found, expected):
+        body.zero_grad()
+        each.square().sum().backward()
+        gradients.append(body.inputs.embedding.weight.grad.clone())
+    torch.testing.assert_close(*gradients)

@@ -8,6 +8,7 @@ end.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from balancing.metrics.intervals import bootstrap_interval, paired_difference
 from balancing.metrics.ranking import average_precision, average_precision_of
 from balancing.rivals.registry import build_rival, read_rival
 from balancing.strategies.erm import Erm, ErmConfig
+from balancing.training import EpochRecord
 from features.contract import Contract, read_contract
 from features.feature_table import build_feature_table, input_types_of
 from flows.fitting import as_arrays, rows_of
@@ -64,8 +66,15 @@ class Candidate:
     test_scores: Callable[[], FloatArray]
 
 
+def tell(record: EpochRecord) -> None:
+    reached = record.validation_average_precision
+    print(f"  epoch {record.epoch}: {reached:.4f} on validation", file=sys.stderr, flush=True)
+
+
 def network(parts: Parts) -> Candidate:
-    fitted = Erm(ErmConfig()).fit(parts.train, validation=parts.validation, seed=SEED)
+    fitted = Erm(ErmConfig()).fit(
+        parts.train, validation=parts.validation, seed=SEED, on_epoch=tell
+    )
 
     def log_odds(rows: LabelledArrays) -> FloatArray:
         logits: FloatArray = fitted.logits(rows)
@@ -108,12 +117,10 @@ def main() -> None:
         f"{past.train.numeric.shape[1]} features, {alone.train.numeric.shape[1]} without the past"
     )
 
+    networks = {"network": past, "network, row alone": alone}
+    fitted = {name: timed(name, partial(network, parts)) for name, parts in networks.items()}
     rivals = {name: timed(name, partial(best_of, TREES[name], past)) for name in chosen.rivals}
-    fitted = {
-        "network": timed("network", partial(network, past)),
-        "network, row alone": timed("network, row alone", partial(network, alone)),
-        **rivals,
-    }
+    fitted |= rivals
     best = max(rivals, key=lambda name: rivals[name].validation)
 
     label = past.test.label

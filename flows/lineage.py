@@ -57,7 +57,8 @@ def log_run(
     tracking.log_json(
         run_id, environment() | {"code_revision": code_revision()}, "environment.json"
     )
-    for path in (run.report, run.validation_page, run.validation, run.evaluation, run.training):
+    files = [run.report, run.validation_page, run.validation, run.evaluation, run.training]
+    for path in [*files, *filter(Path.is_file, [run.search_record])]:
         tracking.log_file(run_id, path)
     for path in (run.parity, run.profile, run.policy):
         tracking.log_file(run_id, path)

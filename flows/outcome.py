@@ -29,13 +29,17 @@ class TrainingOutcome:
         released: Where the version is.
         run: The run's folder.
         run_id: MLflow's name for the run.
-        strategy: How the imbalance was treated.
     """
 
     released: Released
     run: RunFolder
     run_id: str
-    strategy: str
+
+    @property
+    def strategy(self) -> str:
+        """How the imbalance was treated."""
+        kind: str = read_json(self.run.training)["config"]["strategy"]["kind"]
+        return kind
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:

@@ -15,9 +15,10 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
 from flows import evaluation, featurization, lineage, recalibration, release, training, validation
+from flows import search as strategy_search
 from flows.orchestration import start_orchestration
 from flows.outcome import TrainingOutcome, describe_version
-from flows.progress import say, training_progress
+from flows.progress import fit_progress, say, training_progress
 from flows.report import write_report
 from flows.request import TrainRequest
 from flows.run_folder import RunFolder, read_json
@@ -91,6 +92,22 @@ def featurize(
     )
     say("featurized", featurization.summary(folder))
     return folder
+
+
+@task(name="search")
+def search(request: TrainRequest, run: Path, features: Path) -> TrainRequest:
+    """Try strategies within the budget; returns the request with the one that was chosen."""
+    if request.config.search is None:
+        return request
+    with fit_progress() as report:
+        found = strategy_search.search(features, request.config, RunFolder(run), on_done=report)
+    say(
+        "searched",
+        f"{len(found.tried)} candidates; {found.strategy.kind} "
+        f"with validation average precision {found.validation_average_precision:.4f}",
+    )
+    config = request.config.model_copy(update={"strategy": found.strategy})
+    return request.model_copy(update={"config": config})
 
 
 @task(name="train")
@@ -173,6 +190,7 @@ def train_model(request: TrainRequest, run: Path, run_id: str) -> release.Releas
     sources = fingerprint(request)
     validated = validate(request, run)
     features = featurize(request, run, validated, sources)
+    request = search(request, run, features)
     train(request, run, features)
     recalibrate(request, run, validated)
     evaluate(request, run, features)
@@ -205,4 +223,4 @@ def run_training(request: TrainRequest, settings: Settings) -> TrainingOutcome:
             tracking.finish_run(run_id, status="KILLED" if is_interrupt else "FAILED")
         raise
     tracking.finish_run(run_id, status="FINISHED")
-    return TrainingOutcome(released, run, run_id, request.config.strategy.kind)
+    return TrainingOutcome(released, run, run_id)

@@ -67,6 +67,7 @@ def write_report(request: TrainRequest, feature_folder: Path, run: RunFolder) ->
         impact=evaluation["impact"],
         policy=read_policy(run),
         training=training,
+        search=read_json(run.search_record) if run.search_record.is_file() else None,
         parity=read_json(run.parity),
         plots=_plots(run),
         revision=code_revision(),

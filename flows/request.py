@@ -64,6 +64,7 @@ def train_request(
     strategy: str | None = None,
     config: Path | None = None,
     seed: int | None = None,
+    search_budget: float | None = None,
     as_of: str | None = None,
     **values: Any,
 ) -> TrainRequest:
@@ -73,7 +74,7 @@ def train_request(
         RunConfigError: If the configuration file is wrong.
         RequestError: If a value is.
     """
-    run_config = read_run_config(config, strategy=strategy, seed=seed)
+    run_config = read_run_config(config, strategy=strategy, seed=seed, search_budget=search_budget)
     try:
         return TrainRequest(config=run_config, as_of=parse_moment(as_of), **values)
     except ValidationError as error:

@@ -12,9 +12,29 @@ from balancing.strategies.erm import ErmConfig
 from balancing.strategies.registry import StrategyConfig
 from infra.errors import InputError
 
+AUTO = "auto"
+AUTO_MEMBERS = ("erm", "tabm", "metabalance", "eos", "sam_a", "vs_loss", "metabalance_reversed")
+
 
 class RunConfigError(InputError):
     """Raised for a run configuration that cannot be read; names the offending key."""
+
+
+class SearchConfig(BaseModel):
+    """Which strategies ``--strategy auto`` tries.
+
+    Attributes:
+        budget_minutes: Nothing new is begun after so long, and what runs then is ended. Plain
+            training with its defaults always finishes. The final fit comes on top.
+        members: Names of a bake-off's members, in the order of their turn.
+        n_trials: Settings of each, its defaults first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    budget_minutes: float = Field(default=20.0, gt=0)
+    members: tuple[str, ...] = Field(default=AUTO_MEMBERS, min_length=1)
+    n_trials: int = Field(default=8, ge=1)
 
 
 class RunConfig(BaseModel):
@@ -27,6 +47,8 @@ class RunConfig(BaseModel):
             the length of training and the calibration come from ``n_folds`` folds over all rows
             that are not test rows, and the network is fitted again on all of them.
         n_folds: Folds of the above.
+        search: Which strategies to try first; what is found takes the place of ``strategy``,
+            whose network and training are then every candidate's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,20 +57,36 @@ class RunConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     few_positives: int = Field(default=FEWEST_HELD_BACK_POSITIVES, ge=0)
     n_folds: int = Field(default=4, ge=2)
+    search: SearchConfig | None = None
 
 
-def read_run_config(path: Path | None, *, strategy: str | None, seed: int | None) -> RunConfig:
+def read_run_config(
+    path: Path | None,
+    *,
+    strategy: str | None,
+    seed: int | None,
+    search_budget: float | None = None,
+) -> RunConfig:
     """Return a configuration with the command line's choices laid over it.
 
     Args:
         path: A TOML file, or the name of a shipped configuration; ``None`` for the default.
-        strategy: Kind of strategy in place of the configuration's.
+        strategy: Kind of strategy in place of the configuration's; ``auto`` to search for one.
         seed: In place of the configuration's.
+        search_budget: Minutes that a search may take.
 
     Raises:
-        RunConfigError: If there is no such file, or it has an unknown key or a bad value.
+        RunConfigError: If there is no such file, or it has an unknown key or a bad value, or a
+            budget is given without a search.
     """
     mapping = _read_named(path) if path else {}
+    if strategy == AUTO:
+        mapping.setdefault("search", {})
+        strategy = None
+    if search_budget is not None:
+        if not isinstance(mapping.get("search"), dict):
+            raise RunConfigError("--search-budget needs --strategy auto.")
+        mapping["search"]["budget_minutes"] = search_budget
     given = mapping.get("strategy", {})
     if isinstance(given, dict):
         mapping["strategy"] = {"kind": "erm", **given} | ({"kind": strategy} if strategy else {})

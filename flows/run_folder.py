@@ -43,6 +43,16 @@ class RunFolder:
         return self.root / "model.onnx"
 
     @property
+    def search(self) -> Path:
+        """Folder of the fits of a search for a strategy."""
+        return self.root / "search"
+
+    @property
+    def search_record(self) -> Path:
+        """Every candidate of the search, and the chosen one."""
+        return self.search / "search.json"
+
+    @property
     def training(self) -> Path:
         """How training went: epochs, history, class counts, mean logits."""
         return self.root / "training.json"

@@ -10,15 +10,16 @@ import logging
 import time
 from collections import Counter
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from balancing.batches import ResidentRows, place_rows
 from balancing.dataset import LabelledArrays
 from balancing.networks.layer_stack import LayerStack
+from balancing.strategies.end_to_end import EndToEndConfig
 from balancing.strategies.erm import ErmConfig
 from balancing.strategies.expansion import repeats, rows_to_add, side_by_side
 from balancing.strategies.extractors import ExtractorConfig, build_extractor
@@ -52,6 +53,21 @@ class HeadRetrainingConfig(BaseModel):
 
     extractor: ExtractorConfig = ErmConfig()
     head: HeadConfig = HeadConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_of_the_whole_network(cls, value: Any) -> Any:
+        """Take ``network`` and the like as the extractor's: one configuration fits all kinds."""
+        if not isinstance(value, dict):
+            return value
+        moved = {key: value[key] for key in EndToEndConfig.model_fields if key in value}
+        if not moved:
+            return value
+        extractor = value.get("extractor", {})
+        if not isinstance(extractor, dict):
+            return value
+        kept = {key: each for key, each in value.items() if key not in moved}
+        return {**kept, "extractor": {"kind": "erm", **moved, **extractor}}
 
 
 class HeadRetraining:

@@ -74,16 +74,20 @@ def _fit_network(rows: FeatureRows, job: Job) -> Fit:
         n_folds=job.n_folds,
     )
     trained = fit(rows, settings)
-    test = rows.index("test")
+    test = _test_index(rows, job)
     return Fit(
         trained.calibration_index,
         _log_odds(trained.calibration_logits),
         test,
-        _log_odds(trained.fitted.logits(rows.arrays.take(test))),
+        _log_odds(trained.fitted.logits(rows.arrays.take(test))) if len(test) else np.empty(0),
         trained.validation_average_precision,
         trained.fitted.trace.seconds,
         trained.how,
     )
+
+
+def _test_index(rows: FeatureRows, job: Job) -> IntArray:
+    return rows.index("test") if job.scores_test_rows else np.empty(0, dtype=np.int64)
 
 
 def _log_odds(logits: NDArray[np.float32]) -> FloatArray:
@@ -91,11 +95,11 @@ def _log_odds(logits: NDArray[np.float32]) -> FloatArray:
 
 
 def _fit_rival(rows: FeatureRows, rival: Rival, job: Job) -> Fit:
-    test = rows.index("test")
+    test = _test_index(rows, job)
     few = has_few_positives(rows, job.few_positives)
     crossed = _rival_across_folds if few else _rival_with_validation
     fitted, calibration, log_odds, reached, seconds, how = crossed(rows, rival, job)
-    scores = fitted.log_odds(rows.arrays.take(test))
+    scores = fitted.log_odds(rows.arrays.take(test)) if len(test) else np.empty(0)
     return Fit(calibration, log_odds, test, scores, reached, seconds, how)
 
 

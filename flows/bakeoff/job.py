@@ -44,12 +44,10 @@ def run_job(job: Job) -> JobResult:
     started = time.perf_counter()
     fit = fit_job(rows, job)
     seconds = time.perf_counter() - started
-    pl.concat(
-        [
-            _logits("calibration", fit.calibration_index, fit.calibration_log_odds),
-            _logits("test", fit.test_index, fit.test_log_odds),
-        ]
-    ).write_parquet(job.logits_file)
+    logits = [_logits("calibration", fit.calibration_index, fit.calibration_log_odds)]
+    if job.scores_test_rows:
+        logits.append(_logits("test", fit.test_index, fit.test_log_odds))
+    pl.concat(logits).write_parquet(job.logits_file)
     return JobResult(
         finished=True,
         strategy=job.strategy,

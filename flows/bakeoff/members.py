@@ -55,14 +55,15 @@ class Member(BaseModel):
         Args:
             number: 0 for the defaults.
             shared: Tables that every network has in place of its defaults; what the member
-                says itself goes before.
+                says itself goes before, and a table of another kind stays as it is.
         """
         strategy: dict[str, Any] = _copied(self.strategy)
         prefix = f"{self.trains}." if self.trains else ""
         if self.family == "network":
             for key, value in (shared or {}).items():
                 own = table_at(strategy, f"{prefix}{key}")
-                place(strategy, f"{prefix}{key}", {**_copied(value), **own})
+                if own.get("kind") in {None, value.get("kind")}:
+                    place(strategy, f"{prefix}{key}", {**_copied(value), **own})
         space = self.space
         if self.family == "network":
             space = {f"{prefix}{key}": values for key, values in _shared_space().items()} | space

@@ -100,6 +100,7 @@ class Job(BaseModel):
         n_folds: See :class:`BakeOffPlan`.
         max_rows: More training rows than this, and the member does not start.
         n_threads: Cores to use.
+        scores_test_rows: Whether to write their logits too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -114,6 +115,7 @@ class Job(BaseModel):
     n_folds: int
     max_rows: int | None = None
     n_threads: int = 1
+    scores_test_rows: bool = True
 
     @property
     def name(self) -> str:

@@ -1,8 +1,10 @@
 """Runs the fits of a bake-off: several at once, each under a cap of time, none twice."""
 
+import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -29,6 +31,7 @@ def run_jobs(
     *,
     n_parallel: int,
     seconds_cap: float,
+    deadline: float = math.inf,
     on_done: OnDone | None = None,
 ) -> dict[str, JobResult]:
     """Do every job that has no result yet.
@@ -37,10 +40,11 @@ def run_jobs(
         jobs: What to do.
         n_parallel: Processes at once.
         seconds_cap: A process that takes longer is ended; its member did not finish.
+        deadline: Of ``time.monotonic``; what runs then is ended, and no more is begun.
         on_done: Told of every job that ends, those found done first.
 
     Returns:
-        Each job's result by its name.
+        Each job's result by its name; without those that were not begun.
     """
     results = {job.name: found for job in jobs if (found := read_result(job))}
     left = len(jobs) - len(results)
@@ -51,11 +55,13 @@ def run_jobs(
     running: set[subprocess.Popen[bytes]] = set()
     pool = ThreadPoolExecutor(n_parallel)
     try:
-        futures = {pool.submit(_run, job, seconds_cap, running): job for job in waiting}
+        futures = {pool.submit(_run, job, seconds_cap, deadline, running): job for job in waiting}
         for future in as_completed(futures):
             job, result = futures[future], future.result()
-            results[job.name] = result
             left -= 1
+            if result is None:
+                continue
+            results[job.name] = result
             if on_done:
                 on_done(job, result, left)
     finally:
@@ -65,7 +71,12 @@ def run_jobs(
     return results
 
 
-def _run(job: Job, seconds_cap: float, running: set[subprocess.Popen[bytes]]) -> JobResult:
+def _run(
+    job: Job, seconds_cap: float, deadline: float, running: set[subprocess.Popen[bytes]]
+) -> JobResult | None:
+    seconds = min(seconds_cap, deadline - time.monotonic())
+    if seconds <= 0:
+        return None
     job.folder.mkdir(parents=True, exist_ok=True)
     description = job.folder / "job.json"
     write_json(description, job.model_dump(mode="json"))
@@ -80,11 +91,11 @@ def _run(job: Job, seconds_cap: float, running: set[subprocess.Popen[bytes]]) ->
         )
         running.add(process)
         try:
-            status = process.wait(seconds_cap)
+            status = process.wait(None if math.isinf(seconds) else seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            result = _unfinished(job, f"longer than {seconds_cap:,.0f} s")
+            result = _unfinished(job, f"longer than {seconds:,.0f} s")
             write_result(job, result)
             return result
         finally:

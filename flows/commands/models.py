@@ -31,7 +31,12 @@ def train(
     test: Annotated[
         Path | None, typer.Option(help="Separate test rows; DATA is then all for fitting.")
     ] = None,
-    strategy: Annotated[str | None, typer.Option(help="How to treat the imbalance.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="How to treat the imbalance; auto to search for it.")
+    ] = None,
+    search_budget: Annotated[
+        float | None, typer.Option(help="Minutes that --strategy auto may search.", min=0.01)
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Run configuration (TOML), or a shipped one's name.")
     ] = None,
@@ -54,6 +59,7 @@ def train(
         contract=contract,
         test=test,
         strategy=strategy,
+        search_budget=search_budget,
         config=config,
         seed=seed,
         device=device,

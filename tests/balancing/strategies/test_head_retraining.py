@@ -239,3 +239,11 @@ def test_crt_is_eos_without_new_places(make_toy):
     assert rows.sizes == (600, 480)
     assert (label[rows.new.start] == 1).all()
     assert torch.equal(rows.made(slice(0, 480))[0], rows.embeddings[0, rows.new.start[0]])
+
+
+def test_settings_of_the_network_are_the_extractors():
+    config = CrtConfig.model_validate({"network": {"kind": "mlp", "width": 7}, "prevalence": 0.1})
+
+    assert config.extractor == ErmConfig(network=MlpConfig(width=7))
+    assert config.prevalence == 0.1
+    assert CrtConfig.model_validate(config.model_dump()) == config

@@ -39,6 +39,12 @@ def test_what_is_shared_is_laid_below_what_a_trial_draws():
     assert shared == {"network": {"kind": "mlp", "width": 7}, "training": {"max_epochs": 3}}
 
 
+def test_a_network_of_another_kind_stays_as_it_is():
+    trial = find_member("tabm").trial(0, shared={"network": {"kind": "mlp", "widths": [7]}})
+
+    assert trial["network"] == {"kind": "tabm"}
+
+
 def test_a_dotted_place_makes_the_tables_on_the_way():
     mapping: dict = {"a": {"b": 1}}
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from balancing.dataset import FloatArray, IntArray, LabelledArrays
 from balancing.strategies.strategy import Device, FittedNetwork, Observer, Strategy
-from balancing.training import EpochRecord, Evaluation, Observation, average_precision
+from balancing.training import average_precision
+from balancing.training_trace import EpochRecord, Evaluation, Observation
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -15,13 +14,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from infra.errors import InputError
+from balancing.training_trace import EpochRecord, Evaluation, Observation, TrainingTrace
+from balancing.weight_average import WeightAverage
 
 logger = logging.getLogger(__name__)
-
-
-class DeviceUnavailable(InputError):
-    """Raised when the device asked for is not there."""
 
 
 class TrainingConfig(BaseModel):
@@ -72,74 +68,6 @@ Judge = Callable[[], tuple[float, Tensor]]
 
 Observe = Callable[[], Mapping[str, float]]
 """-> what there is to be seen of the current weights, by name."""
-
-
-@dataclass(frozen=True, slots=True)
-class EpochRecord:
-    """Progress after an epoch.
-
-    Attributes:
-        epoch: Epochs done, from 1.
-        train_loss: Mean loss of the epoch's steps.
-        validation_average_precision: At the epoch's end; ``None`` without validation rows.
-        best_average_precision: So far; ``None`` without validation rows.
-        seconds_left: Until the end if nothing improves any more.
-    """
-
-    epoch: int
-    train_loss: float
-    validation_average_precision: float | None
-    best_average_precision: float | None
-    seconds_left: float
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """One look at the validation rows.
-
-    Attributes:
-        epochs: Epochs trained so far, a fraction within an epoch.
-        average_precision: On the validation rows.
-        logits: Of the validation rows, ``(n_rows,)`` on the CPU; ``None`` unless kept.
-    """
-
-    epochs: float
-    average_precision: float
-    logits: Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """What an observer saw at one evaluation.
-
-    Attributes:
-        epochs: Epochs trained so far, a fraction within an epoch.
-        values: By name.
-    """
-
-    epochs: float
-    values: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingTrace:
-    """What happened during training.
-
-    Attributes:
-        epochs: Epochs that the kept weights were trained for, a fraction within an epoch.
-        records: One an epoch.
-        evaluations: In order; empty without validation rows.
-        seconds: Wall time.
-        observations: One an evaluation; empty without an observer.
-        notes: What else a strategy did that a person should know.
-    """
-
-    epochs: float
-    records: tuple[EpochRecord, ...]
-    evaluations: tuple[Evaluation, ...]
-    seconds: float
-    observations: tuple[Observation, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 OnEpoch = Callable[[EpochRecord], None]
@@ -298,66 +226,6 @@ class _Run:
 
 def _copy_of(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
-
-
-class WeightAverage:
-    """Exponential moving average of a module's weights, without the bias of its start.
-
-    With ``decay`` 0 the weights themselves are used and nothing is stored.
-    """
-
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.n_updates = 0
-        self.parameters: list[Tensor] = list(module.parameters())
-        self.averages = [p.detach().clone() for p in self.parameters] if decay else []
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """Take in the current weights; early on the average forgets faster."""
-        if not self.decay:
-            return
-        self.n_updates += 1
-        decay = min(self.decay, self.n_updates / (self.n_updates + 9))
-        torch._foreach_lerp_(self.averages, self.parameters, 1 - decay)
-
-    @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Put the average in the module's place for a while."""
-        self._swap()
-        try:
-            yield
-        finally:
-            self._swap()
-
-    def load(self) -> None:
-        """Leave the average in the module for good."""
-        self._swap()
-
-    @torch.no_grad()
-    def _swap(self) -> None:
-        for parameter, average in zip(self.parameters, self.averages, strict=False):
-            parameter.data, average.data = average.data, parameter.data
-
-
-def choose_device(device: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """Return the device to train on; ``auto`` takes CUDA where there is one.
-
-    Raises:
-        DeviceUnavailable: If CUDA is asked for and absent.
-    """
-    has_cuda = torch.cuda.is_available()
-    if device == "cuda" and not has_cuda:
-        raise DeviceUnavailable("There is no CUDA device. Got device='cuda'. Use 'cpu' or 'auto'.")
-    return torch.device("cuda" if has_cuda and device != "cpu" else "cpu")
-
-
-@contextmanager
-def seeded(seed: int, *, device: torch.device) -> Iterator[None]:
-    """Fix every draw (start weights, dropout) inside; leave the caller's generators alone."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 @torch.no_grad()

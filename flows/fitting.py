@@ -16,7 +16,7 @@ from balancing.cross_fitting import OnFoldEpoch, cross_fit, refit
 from balancing.dataset import IntArray, LabelledArrays
 from balancing.inference import FloatArray
 from balancing.strategies.strategy import Device, FittedNetwork, Observer, Strategy
-from balancing.training import EpochRecord, Observation
+from balancing.training_trace import EpochRecord, Observation
 from features.contract import Contract
 from features.feature_set import FeatureSet
 from features.folds import make_folds

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from balancing.training import EpochRecord
+from balancing.training_trace import EpochRecord
 from flows.bakeoff.plan import Job, JobResult
 from flows.bakeoff.schedule import OnDone
 from flows.fitting import OnProgress

@@ -18,7 +18,7 @@ from balancing.memorisation import memorisation_of
 from balancing.networks.head import linear_head
 from balancing.strategies.registry import build_strategy
 from balancing.strategies.strategy import Device
-from balancing.training import Observation
+from balancing.training_trace import Observation
 from features.contract import Contract
 from flows.featurization import read_features
 from flows.fitting import FeatureRows, FitSettings, OnProgress, Trained, fit, rows_of

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 
 from balancing.batches import ResidentRows, place_rows
 from balancing.dataset import LabelledArrays
+from balancing.devices import choose_device, seeded
 from balancing.losses import RowLosses, cross_entropies, reweighted, shifted
 from balancing.networks.build import NetworkConfig, build_network
 from balancing.networks.mlp import MlpConfig
@@ -32,15 +33,7 @@ from balancing.sampling import (
     sample_batches,
 )
 from balancing.strategies.strategy import Device, FittedNetwork, Observer, judge_by
-from balancing.training import (
-    Batches,
-    OnEpoch,
-    TrainingConfig,
-    TrainStep,
-    choose_device,
-    run_epochs,
-    seeded,
-)
+from balancing.training import Batches, OnEpoch, TrainingConfig, TrainStep, run_epochs
 
 
 class DeferredReweighting(BaseModel):

@@ -19,7 +19,8 @@ from balancing.networks.network import MemberBody
 from balancing.sampling import class_sizes
 from balancing.strategies.heads import ScaledHead
 from balancing.strategies.strategy import ROWS_AT_ONCE
-from balancing.training import TrainingConfig, TrainingTrace, TrainStep, run_epochs
+from balancing.training import TrainingConfig, TrainStep, run_epochs
+from balancing.training_trace import TrainingTrace
 
 MOST_EMBEDDING_BYTES = 1 << 30
 """Of the members that are dealt with at once; beyond it they take turns."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from balancing.batches import ResidentRows, place_rows
 from balancing.dataset import LabelledArrays
+from balancing.devices import choose_device, seeded
 from balancing.networks.layer_stack import LayerStack
 from balancing.strategies.end_to_end import EndToEndConfig
 from balancing.strategies.erm import ErmConfig
@@ -33,7 +34,7 @@ from balancing.strategies.head_fitting import (
 )
 from balancing.strategies.heads import ClassScales, balanced_moments
 from balancing.strategies.strategy import Device, FittedNetwork, Observer
-from balancing.training import OnEpoch, choose_device, seeded
+from balancing.training import OnEpoch
 
 logger = logging.getLogger(__name__)
 

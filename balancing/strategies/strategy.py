@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from balancing.batches import ResidentRows, place_rows
 from balancing.dataset import LabelledArrays
 from balancing.networks.network import ScoringNetwork, mean_probability_logit
-from balancing.training import Judge, Observe, OnEpoch, TrainingTrace, average_precision
+from balancing.training import Judge, Observe, OnEpoch, average_precision
+from balancing.training_trace import TrainingTrace
 
 Device = Literal["auto", "cpu", "cuda"]
 

@@ -5,7 +5,8 @@ from balancing.cross_fitting import best_length, cross_fit, refit
 from balancing.dataset import OneClassOnly
 from balancing.networks.mlp import MlpConfig
 from balancing.strategies.erm import Erm, ErmConfig
-from balancing.training import Evaluation, TrainingConfig
+from balancing.training import TrainingConfig
+from balancing.training_trace import Evaluation
 
 TRAINING = TrainingConfig(batch_size=64, learning_rate=5e-3, patience=4, max_epochs=6)
 ERM = Erm(ErmConfig(network=MlpConfig(n_members=2, width=8), training=TRAINING))

@@ -6,17 +6,10 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
-from balancing.training import (
-    DeviceUnavailable,
-    EpochRecord,
-    TrainingConfig,
-    TrainingTrace,
-    WeightAverage,
-    average_precision,
-    choose_device,
-    run_epochs,
-    seeded,
-)
+from balancing.devices import DeviceUnavailable, choose_device, seeded
+from balancing.training import TrainingConfig, average_precision, run_epochs
+from balancing.training_trace import EpochRecord, TrainingTrace
+from balancing.weight_average import WeightAverage
 
 
 class _Counter(nn.Module):

@@ -20,13 +20,14 @@ import torch
 
 from balancing.batches import place_rows
 from balancing.dataset import LabelledArrays, without_categories
+from balancing.devices import choose_device, seeded
 from balancing.networks.build import build_network
 from balancing.networks.layer_stack import LayerStack
 from balancing.strategies.end_to_end import EndToEnd
 from balancing.strategies.eos import Eos, EosConfig
 from balancing.strategies.erm import Erm, ErmConfig
 from balancing.strategies.metabalance import MetaBalance, MetaBalanceConfig
-from balancing.training import TrainingConfig, choose_device, seeded
+from balancing.training import TrainingConfig
 
 REPEATS = 3
 N_STEPS = 60

@@ -25,7 +25,7 @@ from balancing.metrics.intervals import bootstrap_interval, paired_difference
 from balancing.metrics.ranking import average_precision, average_precision_of
 from balancing.rivals.registry import build_rival, read_rival
 from balancing.strategies.erm import Erm, ErmConfig
-from balancing.training import EpochRecord
+from balancing.training_trace import EpochRecord
 from features.contract import Contract, read_contract
 from features.feature_table import build_feature_table, input_types_of
 from flows.fitting import as_arrays, rows_of

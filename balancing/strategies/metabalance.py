@@ -82,7 +82,7 @@ class MetaBalance(EndToEnd):
 
         def step(row_numbers: Tensor, epochs_done: float) -> Tensor:
             batches = [rows.batch(next(inner)) for _ in range(config.n_inner_steps)]
-            moved, inner_loss = inner_steps(
+            moved, gradient = inner_steps(
                 body,
                 batches,
                 inner_losses,
@@ -90,7 +90,9 @@ class MetaBalance(EndToEnd):
                 second_order=config.second_order,
             )
             outer = mean_loss(body, moved, rows.batch(row_numbers), objective(epochs_done))
-            update(outer + config.inner_loss_weight * inner_loss)
+            # The inner loss enters as the line that touches it: it has the same gradient, which
+            # is known already, and a second pass back through the inner batch is saved.
+            update(outer + config.inner_loss_weight * along(body, gradient))
             return outer.detach()
 
         return step
@@ -103,27 +105,32 @@ def inner_steps(
     *,
     learning_rate: float,
     second_order: bool,
-) -> tuple[Weights, Tensor]:
-    """Return weights moved by one gradient step a batch, and the loss at the first.
+) -> tuple[Weights, Weights]:
+    """Return weights moved by one gradient step a batch, and the first mean loss's gradient.
 
     The moved weights depend on the body's, with or without the gradient's own dependence on them.
     """
     weights: Weights = dict(body.named_parameters())
     # Members with weights of their own each take a step of their own loss, not of its mean.
     n_losses = body.n_members if body.has_own_batches else 1
-    first: Tensor | None = None
+    first: Weights = {}
     for batch in batches:
         loss = mean_loss(body, weights, batch, losses)
-        first = loss if first is None else first
-        gradients = torch.autograd.grad(
-            loss * n_losses, list(weights.values()), create_graph=second_order, retain_graph=True
-        )
+        gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=second_order)
+        named = dict(zip(weights, gradients, strict=True))
+        first = first or {name: gradient.detach() for name, gradient in named.items()}
         weights = {
-            name: weight - learning_rate * gradient
-            for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
+            name: torch.sub(weight, named[name], alpha=learning_rate * n_losses)
+            for name, weight in weights.items()
         }
-    assert first is not None
     return weights, first
+
+
+def along(body: MemberBody, gradient: Weights) -> Tensor:
+    """Return a function of the weights, linear and a scalar, that has this gradient."""
+    return torch.stack(
+        [(parameter * gradient[name]).sum() for name, parameter in body.named_parameters()]
+    ).sum()
 
 
 def mean_loss(body: MemberBody, weights: Weights, batch: Batch, losses: RowLosses) -> Tensor:

@@ -14,6 +14,7 @@ from balancing.strategies.erm import Erm, ErmConfig
 from balancing.strategies.metabalance import (
     MetaBalance,
     MetaBalanceConfig,
+    along,
     inner_steps,
     mean_loss,
 )
@@ -92,6 +93,22 @@ def _slope_along(body, inner, outer, direction, step=1e-6) -> float:
         values.append(mean_loss(body, moved, outer, cross_entropies).item())
     torch.nn.utils.vector_to_parameters(start, body.parameters())
     return (values[0] - values[1]) / (2 * step)
+
+
+def test_the_inner_loss_enters_with_its_own_gradient(placed):
+    body, rows = placed
+    (batch,) = _batches(rows, 1)
+    _, gradient = inner_steps(
+        body, [batch], cross_entropies, learning_rate=RATE, second_order=False
+    )
+
+    found = torch.autograd.grad(along(body, gradient), list(body.parameters()))
+
+    loss = mean_loss(body, dict(body.named_parameters()), batch, cross_entropies)
+    for each, expected in zip(
+        found, torch.autograd.grad(loss, list(body.parameters())), strict=True
+    ):
+        torch.testing.assert_close(each, expected)
 
 
 def test_members_take_the_step_that_each_would_take_alone(make_toy, cardinalities):

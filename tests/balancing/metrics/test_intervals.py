@@ -13,6 +13,7 @@ from balancing.metrics.intervals import (
     Interval,
     bootstrap_interval,
     bootstrap_intervals,
+    mean_paired_difference,
     paired_difference,
 )
 from balancing.metrics.operating_point import precision_at_recall_of, recall_at_fpr_of
@@ -134,3 +135,20 @@ def test_an_interval_travels_as_json_with_null_for_unknown() -> None:
 
 def test_an_interval_reads_well() -> None:
     assert str(Interval(0.81234, 0.7, 0.9)) == "0.8123 [0.7, 0.9]"
+
+
+def test_the_mean_of_paired_differences_is_joint_over_repetitions():
+    rng = np.random.default_rng(5)
+    label = (rng.random(600) < 0.1).astype(int)
+    ours = [label + 0.5 * rng.normal(size=600) for _ in range(6)]
+    theirs = [label + 1.0 * rng.normal(size=600) for _ in range(6)]
+
+    joint = mean_paired_difference(label, ours, theirs, average_precision_of)
+
+    single = [
+        paired_difference(label, mine, other, average_precision_of)
+        for mine, other in zip(ours, theirs, strict=True)
+    ]
+    assert joint.value == pytest.approx(np.mean([each.value for each in single]))
+    assert joint.high - joint.low < np.mean([each.high - each.low for each in single])
+    assert mean_paired_difference(label, ours[:1], theirs[:1], average_precision_of) == single[0]

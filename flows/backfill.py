@@ -184,6 +184,7 @@ def verdict(proof: Proof) -> str:
     return (
         f"Not proven: {proof.n_different:,} of {compared} differ from the table's, by up to "
         f"{proof.largest_difference:.2g}, the first in {proof.first_different_feature}. "
-        "The state holds other events than the table: build it anew with --state, or add the "
-        "missing rows to the table."
+        "The state holds events that the table lacks, for example rows that were served before: "
+        "add them to the table, or remove the state (the file or keys named above) and backfill "
+        "again before the service is asked."
     )

@@ -15,6 +15,7 @@ import polars as pl
 from balancing.cross_fitting import OnFoldEpoch, cross_fit, refit
 from balancing.dataset import IntArray, LabelledArrays
 from balancing.inference import FloatArray
+from balancing.metrics.ranking import average_precision
 from balancing.strategies.strategy import Device, FittedNetwork, Observer, Strategy
 from balancing.training_trace import EpochRecord, Observation
 from features.contract import Contract
@@ -146,13 +147,17 @@ def _fit_with_validation(rows: FeatureRows, settings: FitSettings) -> Trained:
         on_epoch=settings.reporter("training"),
         observer=settings.observer,
     )
-    trace = fitted.trace
+    trace, reached = fitted.trace, max(each.average_precision for each in fitted.trace.evaluations)
+    if settings.strategy.retrains_head:
+        # The trace is of the network before its head was fitted again.
+        validation = rows.part("validation")
+        reached = average_precision(validation.label, fitted.logits(validation)[:, 1])
     return Trained(
         fitted,
         fit_index=rows.index("train"),
         calibration_index=rows.index("calibration"),
         calibration_logits=fitted.logits(rows.part("calibration")),
-        validation_average_precision=max(each.average_precision for each in trace.evaluations),
+        validation_average_precision=reached,
         how={"by": "validation part", "epochs": trace.epochs},
         observations=trace.observations,
     )

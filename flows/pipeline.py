@@ -103,8 +103,8 @@ def search(request: TrainRequest, run: Path, features: Path) -> TrainRequest:
         found = strategy_search.search(features, request.config, RunFolder(run), on_done=report)
     say(
         "searched",
-        f"{len(found.tried)} candidates; {found.strategy.kind} "
-        f"with validation average precision {found.validation_average_precision:.4f}",
+        f"{found.n_finished} candidates finished; {found.name} has the best validation average "
+        f"precision, {found.validation_average_precision:.4f}",
     )
     config = request.config.model_copy(update={"strategy": found.strategy})
     return request.model_copy(update={"config": config})

@@ -60,13 +60,13 @@ def fit_progress() -> Iterator[OnDone]:
         task = bar.add_task("fits", facts="", total=None)
         done = 0
 
-        def report(job: Job, result: JobResult, left: int) -> None:
+        def report(job: Job, result: JobResult, left: int, was_done: bool) -> None:
             nonlocal done
             done += 1
             bar.update(task, completed=done, total=done + left, facts=f"{left} fits left")
             reached = result.validation_average_precision
             facts = f"did not finish: {result.why_not}" if reached is None else f"{reached:.4f}"
-            say("fitted", f"{job.name}: {facts}")
+            say("found" if was_done else "fitted", f"{job.name}: {facts}")
 
         yield report
 

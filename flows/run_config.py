@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from balancing.cross_fitting import FEWEST_HELD_BACK_POSITIVES
 from balancing.strategies.erm import ErmConfig
 from balancing.strategies.registry import StrategyConfig
+from flows.complaints import first_complaint
 from infra.errors import InputError
 
 AUTO = "auto"
@@ -71,7 +72,8 @@ def read_run_config(
 
     Args:
         path: A TOML file, or the name of a shipped configuration; ``None`` for the default.
-        strategy: Kind of strategy in place of the configuration's; ``auto`` to search for one.
+        strategy: Kind of strategy, or member of a bake-off, in place of the configuration's;
+            ``auto`` to search for one.
         seed: In place of the configuration's.
         search_budget: Minutes that a search may take.
 
@@ -89,15 +91,31 @@ def read_run_config(
         mapping["search"]["budget_minutes"] = search_budget
     given = mapping.get("strategy", {})
     if isinstance(given, dict):
-        mapping["strategy"] = {"kind": "erm", **given} | ({"kind": strategy} if strategy else {})
+        mapping["strategy"] = {"kind": "erm", **given} | _named_strategy(strategy)
     if seed is not None:
         mapping["seed"] = seed
     try:
         return RunConfig.model_validate(mapping)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise RunConfigError(f"{path or 'run configuration'}: {key}: {first['msg']}.") from None
+        where = f"{path}: " if path else ""
+        raise RunConfigError(f"{where}{first_complaint(error)}") from None
+
+
+def _named_strategy(name: str | None) -> dict[str, Any]:
+    """Return the configuration of a kind, or of a member of bake-offs."""
+    if name is None:
+        return {}
+    # The members are read by the same checks as a configuration.
+    from flows.bakeoff.members import shipped_members
+
+    member = shipped_members().get(name)
+    if member is None:
+        return {"kind": name}
+    if member.family != "network":
+        raise RunConfigError(
+            f"{name!r} takes part in whitecrow benchmark only; what is released is a network."
+        )
+    return member.strategy
 
 
 def shipped_run_configs() -> list[str]:

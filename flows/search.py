@@ -38,11 +38,25 @@ class SearchOutcome:
     validation_average_precision: float
     tried: tuple[dict[str, Any], ...]
 
+    @property
+    def name(self) -> str:
+        """The chosen candidate as a person calls it."""
+        first = self.tried[0]
+        settings = f"its settings {first['trial']}" if first["trial"] else "its defaults"
+        return f"{first['candidate']} with {settings}"
+
+    @property
+    def n_finished(self) -> int:
+        """How many candidates were not cut off."""
+        return sum(each["validation_average_precision"] is not None for each in self.tried)
+
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as plain JSON values."""
         return {
             "strategy": self.strategy.model_dump(mode="json"),
             "validation_average_precision": self.validation_average_precision,
+            "name": self.name,
+            "n_finished": self.n_finished,
             "tried": list(self.tried),
         }
 

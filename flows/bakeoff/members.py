@@ -4,8 +4,10 @@ Every member tries the same number of settings. The first trial is its defaults;
 drawn from its space, the same for everybody who asks for the same member.
 """
 
+import difflib
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from balancing.networks.mlp import MlpConfig
 from balancing.rivals.registry import SEARCH_SPACES
 from flows.bakeoff.fits import is_rival, read_any
+from flows.complaints import first_complaint
 from infra.errors import InputError
 
 
@@ -112,10 +115,28 @@ def find_member(name: str) -> Member:
         return shipped[name]
     if name.endswith(".toml"):
         return _from_file(Path(name))
+    meant = difflib.get_close_matches(name, shipped, n=1)
+    hint = f"Did you mean {meant[0]!r}? " if meant else ""
     raise UnknownMember(
-        f"There is no strategy {name!r}. Known: {', '.join(shipped)}; "
+        f"There is no strategy {name!r}. {hint}Known: {', '.join(shipped)}; "
         "or give a TOML file with a [strategy]."
     )
+
+
+def find_members(names: Sequence[str]) -> list[Member]:
+    """Return every member once, in the order of their names.
+
+    Raises:
+        UnknownMember: If there is none of a name, or two are called the same.
+    """
+    members = [find_member(name) for name in dict.fromkeys(names)]
+    for name, times in Counter(member.name for member in members).items():
+        if times > 1:
+            raise UnknownMember(
+                f"Two strategies are called {name!r}; a file is called by its name without .toml. "
+                "Rename the file."
+            )
+    return members
 
 
 def _from_file(path: Path) -> Member:
@@ -130,9 +151,7 @@ def _from_file(path: Path) -> Member:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UnknownMember(f"{path} is not valid TOML: {error}.") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UnknownMember(f"{path}: strategy.{key}: {first['msg']}.") from None
+        raise UnknownMember(f"{path}: {first_complaint(error, below='strategy')}") from None
     family = "tree" if is_rival(strategy) else "network"
     return Member(name=path.stem, family=family, strategy=strategy)
 

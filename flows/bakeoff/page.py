@@ -38,6 +38,7 @@ def write_page(
     ran = [each for each in standings if each.runs]
     page = render_page(
         "bakeoff.html.j2",
+        name=Path(plan.contract).stem,
         plan=plan,
         metrics=SHOWN_METRICS,
         rows=[_row(each, against[each.member.name]) for each in ran],

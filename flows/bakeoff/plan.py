@@ -56,6 +56,12 @@ class BakeOffPlan(BaseModel):
         text = json.dumps({**same, "sha256": fingerprint}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def name(self) -> str:
+        """What names the page and the table: every other plan has its own."""
+        text = self.model_dump_json()
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
 
 def bakeoff_plan(*, config: Path | None, as_of: str | None, **values: Any) -> BakeOffPlan:
     """Return the plan that a command line means.

@@ -14,7 +14,7 @@ from balancing.metrics.intervals import Interval
 from features.contract import Contract, read_contract
 from features.ingestion.tables import fingerprint
 from flows import featurization, validation
-from flows.bakeoff.members import Member, find_member
+from flows.bakeoff.members import Member, find_members
 from flows.bakeoff.page import write_page
 from flows.bakeoff.plan import BakeOffPlan, Job
 from flows.bakeoff.schedule import OnDone, run_jobs
@@ -75,7 +75,7 @@ def run_bakeoff(
         UnknownMember: If a strategy is neither shipped nor a readable file.
         WhitecrowError: If the data or the contract cannot be used.
     """
-    members = [find_member(name) for name in dict.fromkeys(plan.strategies)]
+    members = find_members(plan.strategies)
     workspace = Workspace.open(settings)
     contract = read_contract(plan.contract)
     sha256 = fingerprint(plan.data).sha256
@@ -170,10 +170,12 @@ def _written(
     actor: str,
 ) -> BakeOff:
     against = compare(standings)
-    page, table = folder / "bakeoff.html", folder / "bakeoff.parquet"
+    results = folder / plan.name
+    results.mkdir(exist_ok=True)
+    page, table = results / "bakeoff.html", results / "bakeoff.parquet"
     with write_atomically(table) as staging:
         rows_of_results(standings, against).write_parquet(staging)
-    write_json(folder / "plan.json", plan.model_dump(mode="json"))
+    write_json(results / "plan.json", plan.model_dump(mode="json"))
     write_page(page, plan, standings, against)
     tags = {"whitecrow.actor": actor, "whitecrow.kind": "bake-off"}
     parent = tracking.start_run(f"{plan.contract}-bakeoff", run_name=folder.name, tags=tags)
@@ -187,7 +189,7 @@ def _written(
     for file in (table, page):
         tracking.log_file(parent, file)
     tracking.finish_run(parent, status="FINISHED")
-    return BakeOff(plan, tuple(standings), against, folder, page, table, parent)
+    return BakeOff(plan, tuple(standings), against, results, page, table, parent)
 
 
 def compare(standings: Sequence[Standing]) -> Against:

@@ -13,8 +13,8 @@ from flows.bakeoff.job import write_result
 from flows.bakeoff.plan import Job, JobResult
 from flows.run_folder import write_json
 
-OnDone = Callable[[Job, JobResult, int], None]
-"""Called with a job, what became of it, and how many are left."""
+OnDone = Callable[[Job, JobResult, int, bool], None]
+"""Called with a job, what became of it, how many are left, and whether it was done before."""
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 
@@ -50,7 +50,7 @@ def run_jobs(
     left = len(jobs) - len(results)
     for job in jobs:
         if on_done and job.name in results:
-            on_done(job, results[job.name], left)
+            on_done(job, results[job.name], left, True)
     waiting = [job for job in jobs if job.name not in results]
     running: set[subprocess.Popen[bytes]] = set()
     pool = ThreadPoolExecutor(n_parallel)
@@ -63,7 +63,7 @@ def run_jobs(
                 continue
             results[job.name] = result
             if on_done:
-                on_done(job, result, left)
+                on_done(job, result, left, False)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in running.copy():
@@ -95,7 +95,10 @@ def _run(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            result = _unfinished(job, f"longer than {seconds:,.0f} s")
+            why = (
+                "the budget was spent" if seconds < seconds_cap else f"longer than {seconds:,.0f} s"
+            )
+            result = _unfinished(job, why)
             write_result(job, result)
             return result
         finally:

@@ -22,7 +22,7 @@ def benchmark(
     data: Data,
     contract: Contract,
     strategies: Annotated[
-        str, typer.Option(help="Names, or TOML files with a [strategy]; comma-separated.")
+        str, typer.Option(help="Names, or files as for --config; comma-separated.")
     ] = "erm,metabalance,eos,lightgbm",
     seeds: Annotated[int, typer.Option(help="Repetitions.", min=1)] = 1,
     trials: Annotated[int, typer.Option(help="Settings that each strategy tries.", min=1)] = 1,
@@ -48,7 +48,7 @@ def benchmark(
     plan = bakeoff_plan(
         data=data,
         contract=contract,
-        strategies=tuple(name.strip() for name in strategies.split(",") if name.strip()),
+        strategies=_names(strategies),
         n_seeds=seeds,
         n_trials=trials,
         split=split,
@@ -64,6 +64,13 @@ def benchmark(
         print_json(_as_json(found))
     else:
         _show(found)
+
+
+def _names(strategies: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in strategies.split(",") if name.strip())
+    if not names:
+        raise typer.BadParameter("Name at least one, for example erm.", param_hint="--strategies")
+    return names
 
 
 def _as_json(found: "BakeOff") -> dict[str, Any]:

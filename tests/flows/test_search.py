@@ -31,6 +31,16 @@ def test_a_configuration_may_name_its_own_candidates(tmp_path):
     assert [job.member for job in jobs] == ["erm", "focal", "erm", "focal"]
 
 
+def test_members_of_a_bakeoff_are_strategies_too():
+    config = read_run_config(None, strategy="smote", seed=None)
+
+    assert (config.strategy.kind, config.strategy.method) == ("resampled", "smote")
+    with pytest.raises(RunConfigError, match="'lightgbm' takes part in whitecrow benchmark only"):
+        read_run_config(None, strategy="lightgbm", seed=None)
+    with pytest.raises(RunConfigError, match="there is no 'magic', only 'erm'"):
+        read_run_config(None, strategy="magic", seed=None)
+
+
 def test_a_budget_without_a_search_is_refused():
     with pytest.raises(RunConfigError, match="--search-budget needs --strategy auto"):
         read_run_config(None, strategy="erm", seed=None, search_budget=5)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from flows.bakeoff.fits import read_any
-from flows.bakeoff.members import UnknownMember, find_member, place, shipped_members
+from flows.bakeoff.members import UnknownMember, find_member, find_members, place, shipped_members
 
 MEMBERS = sorted(shipped_members())
 
@@ -68,8 +68,8 @@ def test_a_file_is_a_member(tmp_path: Path):
     [
         ("", "has no"),
         ("[strategy", "not valid TOML"),
-        ('[strategy]\nkind = "magic"', "strategy"),
-        ("[strategy]\nlearning_rat = 1", "learning_rat"),
+        ('[strategy]\nkind = "magic"', "strategy.kind: there is no 'magic', only 'erm'"),
+        ("[strategy]\nlearning_rat = 1", "There is no key 'strategy.erm.learning_rat'"),
     ],
 )
 def test_a_file_that_is_no_member_is_refused_in_one_line(tmp_path: Path, text: str, says: str):
@@ -82,8 +82,17 @@ def test_a_file_that_is_no_member_is_refused_in_one_line(tmp_path: Path, text: s
     assert "\n" not in str(refused.value)
 
 
+def test_two_of_one_name_are_refused(tmp_path: Path):
+    path = tmp_path / "erm.toml"
+    path.write_text('[strategy]\nkind = "focal"\n')
+
+    with pytest.raises(UnknownMember, match="Two strategies are called 'erm'"):
+        find_members(["erm", str(path)])
+    assert [member.name for member in find_members(["erm", "eos", "erm"])] == ["erm", "eos"]
+
+
 def test_an_unknown_name_tells_the_known_ones():
-    with pytest.raises(UnknownMember, match=r"Known: .*erm"):
+    with pytest.raises(UnknownMember, match=r"Did you mean 'erm'\? Known: .*erm"):
         find_member("ermm")
     with pytest.raises(UnknownMember, match="Cannot read"):
         find_member("absent.toml")

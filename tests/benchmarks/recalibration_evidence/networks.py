@@ -115,7 +115,7 @@ def trained_network(name: str, kind: str, *, data_root: Path, home: Path) -> Tra
     calibrated = pl.read_parquet(run.calibration).select("row_id", *_LOGITS)
     training = read_json(run.training)
     return TrainedNetwork(
-        name=name,
+        name=name.removesuffix("_alone"),
         contract=feature_set.contract,
         training=training,
         train=_fitted_on(scored, training),

@@ -77,8 +77,9 @@ def main() -> None:
 def post_processed(load: Load, name: str) -> list[before_after.BeforeAfter]:
     """Measure every kind; tau-normalisation on the network of a single head."""
     measured = []
+    has_segments = load(name, "default").name in before_after.SEGMENT_COLUMNS
     for kind in KINDS:
-        if kind == "segment_class_dependent" and name not in before_after.SEGMENT_COLUMNS:
+        if kind == "segment_class_dependent" and not has_segments:
             continue
         network = load(name, "single head" if kind == "tau_normalisation" else "default")
         measured.append(before_after.measure(network, kind))  # type: ignore[arg-type]

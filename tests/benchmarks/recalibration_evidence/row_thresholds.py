@@ -24,7 +24,6 @@ from recalibration_evidence.tables import markdown
 COSTS = CostObjective(review_cost=5, friction_cost=1)
 MAX_FPR = MaxFprObjective(max_fpr=0.01)
 SEGMENTS = {
-    "card_stream": ("ENTRY_MODE",),
     "credit_default": ("EDUCATION",),
 }
 _SHARES, _N_DRAWS, _N_REPLICATES = (1.0, 0.05), 20, 1000

@@ -20,7 +20,7 @@ from balancing.strategies.strategy import Device, FittedNetwork, Observer, Strat
 from balancing.training_trace import EpochRecord, Observation
 from features.contract import Contract
 from features.feature_set import FeatureSet
-from features.folds import make_folds
+from features.folds import Fold, make_folds
 
 OnProgress = Callable[[str, EpochRecord], None]
 """What is being fitted ("fold 2 of 4"), and how far it is."""
@@ -51,6 +51,13 @@ class FeatureRows:
     def part(self, name: str) -> LabelledArrays:
         """Return the arrays of one part."""
         return self.arrays.take(self.index(name))
+
+    def folds(self, n_folds: int, *, seed: int) -> tuple[IntArray, list[Fold]]:
+        """Return the row numbers of all but the test rows, and folds over these rows."""
+        usable = self.index("train", "validation", "calibration")
+        split, delay = self.contract.split, self.contract.label.delay
+        rows = self.table[usable]
+        return usable, make_folds(rows, split, label_delay=delay, n_folds=n_folds, seed=seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,16 +171,9 @@ def _fit_with_validation(rows: FeatureRows, settings: FitSettings) -> Trained:
 
 
 def _fit_across_folds(rows: FeatureRows, settings: FitSettings) -> Trained:
-    contract, cardinalities = rows.contract, rows.feature_set.cardinalities
-    usable = rows.index("train", "validation", "calibration")
+    cardinalities = rows.feature_set.cardinalities
+    usable, folds = rows.folds(settings.n_folds, seed=settings.seed)
     known = rows.arrays.take(usable)
-    folds = make_folds(
-        rows.table[usable],
-        contract.split,
-        label_delay=contract.label.delay,
-        n_folds=settings.n_folds,
-        seed=settings.seed,
-    )
     crossed = cross_fit(
         settings.strategy,
         known,

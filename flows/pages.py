@@ -1,7 +1,9 @@
 """Pages for people: one look, self-contained, no script, good on paper."""
 
+import base64
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -26,6 +28,11 @@ def _environment() -> jinja2.Environment:
     environment.filters["figure"] = figure
     environment.filters["duration"] = _duration
     return environment
+
+
+def picture_uri(path: Path) -> str:
+    """Return a PNG file as the address that shows it within a page."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def figure(value: float | None) -> str:

@@ -1,12 +1,11 @@
 """The model report: one self-contained page that says how a model does and how it came to be."""
 
-import base64
 from pathlib import Path
 from typing import Any
 
 from flows.featurization import read_counts, read_features
 from flows.outcome import HEADLINE_METRICS
-from flows.pages import render_page
+from flows.pages import picture_uri, render_page
 from flows.recalibration import read_policy
 from flows.request import TrainRequest
 from flows.run_folder import RunFolder, read_json
@@ -104,6 +103,5 @@ def _plots(run: RunFolder) -> list[dict[str, str]]:
     for name, caption in _PLOTS.items():
         path = run.plots / f"{name}.png"
         if path.is_file():
-            data = base64.b64encode(path.read_bytes()).decode()
-            found.append({"src": f"data:image/png;base64,{data}", "caption": caption})
+            found.append({"src": picture_uri(path), "caption": caption})
     return found

@@ -8,6 +8,7 @@ learns one factor a class.
 
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
@@ -71,7 +72,7 @@ class HeadRetrainingConfig(BaseModel):
         return {**kept, "extractor": {"kind": "erm", **moved, **extractor}}
 
 
-class HeadRetraining:
+class HeadRetraining(ABC):
     """Trains a network, freezes it, fits the heads again; subclasses say on which rows."""
 
     retrains_head: ClassVar[bool] = True
@@ -138,11 +139,11 @@ class HeadRetraining:
             )
         return tuple(f"{note} ({n} of {body.n_members} members)" for note, n in notes.items())
 
+    @abstractmethod
     def refit_group(
         self, body: LayerStack, embeddings: Tensor, label: Tensor, members: slice, *, seed: int
     ) -> list[str]:
         """Fit the heads of some members in place; return one line a member, or none."""
-        raise NotImplementedError
 
 
 class CrtConfig(HeadRetrainingConfig):

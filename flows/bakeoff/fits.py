@@ -14,7 +14,6 @@ from balancing.metrics.ranking import average_precision
 from balancing.rivals.registry import SEARCH_SPACES, build_rival, read_rival
 from balancing.rivals.rival import FittedRival, Rival
 from balancing.strategies.registry import build_strategy, read_strategy
-from features.folds import make_folds
 from flows.bakeoff.plan import Job
 from flows.fitting import FeatureRows, FitSettings, fit, has_few_positives
 
@@ -125,16 +124,8 @@ def _rival_across_folds(rows: FeatureRows, rival: Rival, job: Job) -> _RivalFit:
     Networks have one length for all folds; that each fold of a rival may have its own is in the
     rival's favour.
     """
-    usable = rows.index("train", "validation", "calibration")
+    usable, folds = rows.folds(job.n_folds, seed=job.seed)
     known = rows.arrays.take(usable)
-    contract = rows.contract
-    folds = make_folds(
-        rows.table[usable],
-        contract.split,
-        label_delay=contract.label.delay,
-        n_folds=job.n_folds,
-        seed=job.seed,
-    )
     index, log_odds, reached, lengths, positives = [], [], [], [], []
     for number, fold in enumerate(folds):
         held_out = known.take(fold.holdout_index)

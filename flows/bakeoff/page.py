@@ -1,6 +1,5 @@
 """The page of a bake-off: one table, two pictures, and what the figures can and cannot say."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from balancing.plots import save
 from flows.bakeoff.pictures import plot_dots, plot_intervals
 from flows.bakeoff.plan import BakeOffPlan
 from flows.bakeoff.standing import Standing
-from flows.pages import render_page
+from flows.pages import picture_uri, render_page
 from infra.revision import code_revision
 from infra.storage import write_atomically
 
@@ -89,10 +88,6 @@ def _pictures(
             drawn[caption] = plot_intervals(known, axis=f"gain over {words}")
     folder.mkdir(exist_ok=True)
     return [
-        {"src": _data_uri(save(figure, folder / f"{number}.png")), "caption": caption}
+        {"src": picture_uri(save(figure, folder / f"{number}.png")), "caption": caption}
         for number, (caption, figure) in enumerate(drawn.items())
     ]
-
-
-def _data_uri(picture: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"

@@ -1,7 +1,5 @@
 """What a bake-off compares: the data, the members, the seeds, and what each member may spend."""
 
-import hashlib
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from balancing.cross_fitting import FEWEST_HELD_BACK_POSITIVES
 from flows.moments import RequestError, aware, parse_moment
 from flows.run_config import read_run_config
+from infra.storage import sha256_json
 
 
 class BakeOffPlan(BaseModel):
@@ -53,14 +52,12 @@ class BakeOffPlan(BaseModel):
         More members, seeds or trials find what was done before.
         """
         same = self.model_dump(mode="json", exclude={"data", "strategies", "n_seeds", "n_trials"})
-        text = json.dumps({**same, "sha256": fingerprint}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return sha256_json({**same, "sha256": fingerprint})[:16]
 
     @property
     def name(self) -> str:
         """What names the page and the table: every other plan has its own."""
-        text = self.model_dump_json()
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        return sha256_json(self.model_dump(mode="json"))[:8]
 
 
 def bakeoff_plan(*, config: Path | None, as_of: str | None, **values: Any) -> BakeOffPlan:

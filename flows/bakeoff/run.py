@@ -1,7 +1,5 @@
 """A bake-off from a table to a page: rows, fits, standings, MLflow."""
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from flows.bakeoff.standing import Standing, best_tree, difference, rows_of_resu
 from flows.run_folder import RunFolder, write_json
 from flows.workspace import Workspace
 from infra.settings import Settings
-from infra.storage import write_atomically
+from infra.storage import sha256_json, write_atomically
 from infra.tracking import Tracking, open_tracking
 
 PLAIN = "erm"
@@ -145,7 +143,7 @@ def _jobs(
             trial=trial,
             strategy=strategy,
             features=features[seed],
-            folder=folder / "fits" / member.name / f"seed{seed}-{_digest(strategy)}",
+            folder=folder / "fits" / member.name / f"seed{seed}-{sha256_json(strategy)[:12]}",
             few_positives=plan.few_positives,
             n_folds=plan.n_folds,
             max_rows=member.max_rows,
@@ -154,11 +152,6 @@ def _jobs(
         for strategy in (member.trial(trial, shared=plan.shared),)
         for seed in range(plan.n_seeds)
     ]
-
-
-def _digest(strategy: Mapping[str, Any]) -> str:
-    text = json.dumps(strategy, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _written(

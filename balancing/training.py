@@ -138,6 +138,7 @@ class _Run:
     evaluations: list[Evaluation] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
+    processor_started: float = field(default_factory=time.process_time)
 
     def __post_init__(self) -> None:
         self.average = WeightAverage(self.weights, self.config.average_decay)
@@ -220,6 +221,7 @@ class _Run:
             records=tuple(self.records),
             evaluations=tuple(self.evaluations),
             seconds=time.monotonic() - self.started,
+            processor_seconds=time.process_time() - self.processor_started,
             observations=tuple(self.observations),
         )
 

@@ -62,6 +62,7 @@ class TrainingTrace:
         records: One an epoch.
         evaluations: In order; empty without validation rows.
         seconds: Wall time.
+        processor_seconds: Of all threads of this process, meanwhile.
         observations: One an evaluation; empty without an observer.
         notes: What else a strategy did that a person should know.
     """
@@ -70,5 +71,6 @@ class TrainingTrace:
     records: tuple[EpochRecord, ...]
     evaluations: tuple[Evaluation, ...]
     seconds: float
+    processor_seconds: float
     observations: tuple[Observation, ...] = ()
     notes: tuple[str, ...] = ()

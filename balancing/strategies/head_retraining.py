@@ -110,6 +110,7 @@ class HeadRetraining(ABC):
             observer=observer,
         )
         started, place = time.monotonic(), choose_device(device)
+        processor_started = time.process_time()
         network = fitted.network.to(place)
         with seeded(seed + _HEAD_SEED, device=place):
             body = network.body
@@ -120,6 +121,9 @@ class HeadRetraining(ABC):
         trace = replace(
             fitted.trace,
             seconds=fitted.trace.seconds + seconds,
+            processor_seconds=fitted.trace.processor_seconds
+            + time.process_time()
+            - processor_started,
             notes=(*fitted.trace.notes, *notes, f"heads fitted again in {seconds:.1f} s"),
         )
         return FittedNetwork(network.cpu().eval(), trace)

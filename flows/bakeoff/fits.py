@@ -30,7 +30,7 @@ class Fit:
         test_index: Test rows of the feature table.
         test_log_odds: Of these rows.
         validation_average_precision: What trials are chosen by.
-        final_seconds: Of the last fit alone, without those of the folds.
+        final_seconds: Processor time of the last fit alone, without those of the folds.
         how: How the length of training was found.
     """
 
@@ -80,7 +80,7 @@ def _fit_network(rows: FeatureRows, job: Job) -> Fit:
         test,
         _log_odds(trained.fitted.logits(rows.arrays.take(test))) if len(test) else np.empty(0),
         trained.validation_average_precision,
-        trained.fitted.trace.seconds,
+        trained.fitted.trace.processor_seconds,
         trained.how,
     )
 
@@ -107,11 +107,11 @@ _RivalFit = tuple[FittedRival, IntArray, FloatArray, float, float, dict[str, Any
 
 def _rival_with_validation(rows: FeatureRows, rival: Rival, job: Job) -> _RivalFit:
     validation, calibration = rows.part("validation"), rows.index("calibration")
-    started = time.perf_counter()
+    started = time.process_time()
     fitted = rival.fit(
         rows.part("train"), validation=validation, seed=job.seed, n_threads=job.n_threads
     )
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     reached = average_precision(validation.label, fitted.log_odds(validation))
     how = {"by": "validation part", "rounds": fitted.n_rounds}
     log_odds = fitted.log_odds(rows.arrays.take(calibration))
@@ -141,9 +141,9 @@ def _rival_across_folds(rows: FeatureRows, rival: Rival, job: Job) -> _RivalFit:
         positives.append(int(held_out.label.sum()))
         lengths.append(fitted.n_rounds or 0)
     n_rounds = round(float(np.median(lengths))) if rival.counts_rounds else None
-    started = time.perf_counter()
+    started = time.process_time()
     fitted = rival.fit(known, n_rounds=n_rounds, seed=job.seed, n_threads=job.n_threads)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     how = {"by": f"{len(folds)} folds, then all rows", "rounds": n_rounds}
     mean = float(np.average(reached, weights=positives))
     return fitted, usable[np.concatenate(index)], np.concatenate(log_odds), mean, seconds, how

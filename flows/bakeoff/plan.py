@@ -149,8 +149,9 @@ class JobResult(BaseModel):
         why_not: In one line, where it did not finish.
         strategy: Configuration that was fitted.
         validation_average_precision: What trials are chosen by.
-        fit_seconds: Folds and the final fit together.
-        final_seconds: The final fit alone.
+        fit_seconds: Folds and the final fit together: processor time, which other work on the
+            machine hardly changes; each fit has one core.
+        final_seconds: The final fit alone, likewise.
         peak_bytes: Most memory that the process held.
         how: How the length of training was found.
         revision: Of the code that fitted it.

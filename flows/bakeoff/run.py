@@ -16,7 +16,14 @@ from flows.bakeoff.members import Member, find_members
 from flows.bakeoff.page import write_page
 from flows.bakeoff.plan import BakeOffPlan, Job
 from flows.bakeoff.schedule import OnDone, run_jobs
-from flows.bakeoff.standing import Standing, best_tree, difference, rows_of_results, stand
+from flows.bakeoff.standing import (
+    Standing,
+    as_auto,
+    best_tree,
+    difference,
+    rows_of_results,
+    stand,
+)
 from flows.run_folder import RunFolder, write_json
 from flows.workspace import Workspace
 from infra.settings import Settings
@@ -91,6 +98,8 @@ def run_bakeoff(
         for seed, path in features.items()
     }
     standings = [stand(each, jobs[each.name], results, tables) for each in members]
+    if auto := as_auto(standings):
+        standings.append(auto)
     standings.sort(key=lambda each: -each.validation if each.runs else 1.0)
     return _written(plan, standings, folder, tracking=open_tracking(settings), actor=actor)
 

@@ -17,6 +17,7 @@ from balancing.metrics.intervals import Interval, mean_paired_difference
 from balancing.metrics.ranking import average_precision_of
 from flows.bakeoff.members import Member
 from flows.bakeoff.plan import Job, JobResult
+from flows.run_config import AUTO, AUTO_MEMBERS
 
 FloatArray = NDArray[np.float64]
 
@@ -147,6 +148,28 @@ def difference(ours: Standing, theirs: Standing) -> Interval | None:
     gains = np.array([mine.metrics[name] - other.metrics[name] for mine, other in pairs])
     half = stats.t.ppf(0.975, len(gains) - 1) * gains.std(ddof=1) / np.sqrt(len(gains))
     return Interval(float(gains.mean()), float(gains.mean() - half), float(gains.mean() + half))
+
+
+def as_auto(standings: Sequence[Standing]) -> Standing | None:
+    """Return what ``train --strategy auto`` would release: each repetition's best on validation.
+
+    Args:
+        standings: Every member's; those that ``auto`` tries by default take part.
+
+    Returns:
+        ``None`` with fewer than two of them.
+    """
+    tried = [each for each in standings if each.member.name in AUTO_MEMBERS and each.runs]
+    if len(tried) < 2:
+        return None
+    names = ", ".join(each.member.name for each in tried)
+    about = f"What validation prefers in each repetition, of {names}."
+    runs = tuple(max(runs, key=_reached) for runs in zip(*(e.runs for e in tried), strict=True))
+    return Standing(Member(name=AUTO, strategy={}, about=about), runs)
+
+
+def _reached(run: Run) -> float:
+    return run.result.validation_average_precision or 0.0
 
 
 def best_tree(standings: Sequence[Standing]) -> Standing | None:

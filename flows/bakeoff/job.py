@@ -54,7 +54,7 @@ def run_job(job: Job) -> JobResult:
         validation_average_precision=fit.validation_average_precision,
         fit_seconds=seconds,
         final_seconds=fit.final_seconds,
-        peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_PER_KIB,
+        peak_bytes=_peak_bytes(),
         how=fit.how,
         revision=code_revision(),
     )
@@ -63,6 +63,17 @@ def run_job(job: Job) -> JobResult:
 def _logits(part: str, index: NDArray[np.int64], log_odds: NDArray[np.float64]) -> pl.DataFrame:
     """Return the log odds of some rows of the feature table."""
     return pl.DataFrame({"row": index, "log_odds": log_odds}).with_columns(part=pl.lit(part))
+
+
+def _peak_bytes() -> int:
+    """Return the most memory that this process held."""
+    # On Linux ru_maxrss starts from that of the parent, which read the whole table.
+    status = Path("/proc/self/status")
+    if status.is_file():
+        lines = status.read_text("ascii").splitlines()
+        kibibytes = next(line.split()[1] for line in lines if line.startswith("VmHWM:"))
+        return int(kibibytes) * _BYTES_PER_KIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_PER_KIB
 
 
 def _end_with_parent() -> None:

@@ -32,6 +32,7 @@ from serving.answers import Answer, answer, new_decision_id
 from serving.batch_order import waves, with_repeats
 from serving.prepared_rows import VelocityMatrix
 from serving.refusals import RequestRefused
+from serving.request_trace import finish_stage
 from serving.requests import TypedRow
 from serving.scored import ScoredRow
 from serving.scorer import Scorer
@@ -167,6 +168,7 @@ class OnlinePath:
             if self._refuses:
                 raise
             memory = _Memory(None, [None] * len(events))
+        finish_stage("state")
         return _Memory(memory.pasts, with_repeats(events, memory.known))
 
     def _decided(self, arrivals: Sequence[_Arrival], memory: _Memory) -> list[_Outcome]:
@@ -239,6 +241,8 @@ class OnlinePath:
                 raise
             self.link.keep(events)
             return [None] * len(events)
+        finally:
+            finish_stage("state")
 
     def _after(self, outcome: _Outcome, applied: Applied | None) -> _Outcome:
         if applied is Applied.CONFLICT:

@@ -19,6 +19,7 @@ from serving.prepared_rows import PreparedRows, RowPreparer, VelocityMatrix
 from serving.reasons import Reason, ReasonFinder
 from serving.refusals import RequestRefused
 from serving.request_fields import RequestField
+from serving.request_trace import finish_stage
 from serving.requests import RowReader, TypedRow
 from serving.scored import ScoredBatch, ScoredRow, UnscorableRow, joined
 
@@ -128,6 +129,7 @@ class Scorer:
         """
         try:
             prepared = self._preparer.of_rows(rows, velocity)
+            finish_stage("features")
             batch = self._score(prepared, with_reasons=True, at_least_review=at_least_review)
         except UnscorableRow:
             if len(rows) == 1:
@@ -176,13 +178,16 @@ class Scorer:
             decision[mask] = np.maximum(decision[mask], REVIEW)
         if at_least_review:
             decision = np.maximum(decision, REVIEW)
+        finish_stage("model")
         stopped = np.flatnonzero(decision) if with_reasons else np.empty(0, dtype=np.int64)
+        reasons = self._explain(prepared, risk_score, stopped)
+        finish_stage("reasons")
         return ScoredBatch(
             logits=logits,
             risk_score=risk_score,
             decision=decision,
             flags=self._flags(prepared),
-            reasons=self._explain(prepared, risk_score, stopped),
+            reasons=reasons,
             arrays=arrays,
             amount_minor=prepared.amount_minor,
             segment=prepared.segment,

@@ -1,0 +1,81 @@
+"""Where the time of one request goes, and what was decided in it.
+
+The way of a request through the service passes several modules and, for a part of it, another
+thread. Its trace goes along in a context variable, which ``asyncio.to_thread`` hands on: each
+module says which stage it has just finished, and costs nothing where nobody traces.
+"""
+
+from contextvars import ContextVar
+from time import perf_counter, time
+from typing import Any
+
+STAGES = (
+    "receive", "parse", "queue", "state", "features", "model", "reasons", "log", "answer",
+)  # fmt: skip
+"""In their order: the body arrives, is read, waits for a thread, ...; ``answer`` is the rest."""
+
+
+class RequestTrace:
+    """The trace of one request; used by one thread at a time.
+
+    Attributes:
+        received_at: When it began, in seconds since 1970.
+        seconds: Seconds spent in each stage that was passed so far.
+        route: Template of its route, never the path as it was sent.
+        answers: Answers to its rows, each a :class:`serving.answers.Answer`.
+        n_refused: Rows of a batch that were refused.
+        code: Code of the refusal that the whole request met; empty where it met none.
+    """
+
+    __slots__ = (
+        "_mark", "answers", "code", "n_refused", "received_at", "route", "seconds", "started",
+        "status",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.received_at = time()
+        self.started = self._mark = perf_counter()
+        self.seconds: dict[str, float] = {}
+        self.route = "other"
+        self.status = 0
+        self.code = ""
+        self.answers: list[Any] = []
+        self.n_refused = 0
+
+    def finish(self, stage: str) -> None:
+        """Count the time since the end of the last stage as spent in this one."""
+        now = perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._mark
+        self._mark = now
+
+    @property
+    def total(self) -> float:
+        """Seconds from the beginning to the end of the last finished stage."""
+        return self._mark - self.started
+
+    @property
+    def slowest(self) -> str:
+        """The stage that took the most time."""
+        return max(self.seconds, key=self.seconds.__getitem__, default="answer")
+
+
+_current: ContextVar[RequestTrace | None] = ContextVar("request_trace", default=None)
+
+
+def begin_trace() -> RequestTrace:
+    """Return the trace of a new request, which this context and those made from it now have."""
+    trace = RequestTrace()
+    _current.set(trace)
+    return trace
+
+
+def current_trace() -> RequestTrace | None:
+    """Return the trace of the request under way; None where nobody traces, as over a table."""
+    return _current.get()
+
+
+def finish_stage(stage: str) -> None:
+    """Say that a stage (of :data:`STAGES`) of the request under way is done."""
+    trace = _current.get()
+    if trace is not None:
+        trace.finish(stage)

@@ -8,6 +8,7 @@ from features.online.state import LabelCounts
 from serving.answers import Answer, answer
 from serving.online_path import OnlinePath
 from serving.refusals import RequestRefused
+from serving.request_context import RequestContext
 from serving.requests import TypedRow
 from serving.scored import ScoredRow
 from serving.scorer import Scorer
@@ -35,8 +36,17 @@ class ServedModel:
         """Whether an answer takes more than arithmetic: a file or a server is read and written."""
         return self.path is not None
 
-    def answer_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer | RequestRefused]:
-        """Return an answer or a refusal for each row of a request, in order."""
+    def answer_rows(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        context: RequestContext | None = None,  # noqa: ARG002 - the decision log reads it
+    ) -> list[Answer | RequestRefused]:
+        """Return an answer or a refusal for each row of a request, in order.
+
+        Args:
+            rows: As clients send them.
+            context: Of the request; default: one that arrives now, from nobody in particular.
+        """
         outcomes: list[Any] = self.scorer.read_rows(rows)
         places = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, dict)]
         if places:

@@ -1,0 +1,6 @@
+"""The decision log: every answer, written down before it is sent, once and for all to check.
+
+``log`` takes records from requests and commits them in groups; ``store`` is what it needs of a
+database, ``sqlite_store`` and ``postgres_store`` are two of them. ``record`` says what is kept of
+a decision, ``sealing`` what of it nobody can read without a key, ``chain`` how a change shows.
+"""

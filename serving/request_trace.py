@@ -23,12 +23,13 @@ class RequestTrace:
         seconds: Seconds spent in each stage that was passed so far.
         route: Template of its route, never the path as it was sent.
         answers: Answers to its rows, each a :class:`serving.answers.Answer`.
-        n_refused: Rows of a batch that were refused.
+        refused: Error codes of rows of a batch that were refused.
+        status: HTTP status; 0 where no answer was begun.
         code: Code of the refusal that the whole request met; empty where it met none.
     """
 
     __slots__ = (
-        "_mark", "answers", "code", "n_refused", "received_at", "route", "seconds", "started",
+        "_mark", "answers", "code", "received_at", "refused", "route", "seconds", "started",
         "status",
     )  # fmt: skip
 
@@ -40,7 +41,7 @@ class RequestTrace:
         self.status = 0
         self.code = ""
         self.answers: list[Any] = []
-        self.n_refused = 0
+        self.refused: list[str] = []
 
     def finish(self, stage: str) -> None:
         """Count the time since the end of the last stage as spent in this one."""

@@ -12,6 +12,7 @@ from serving.request_context import RequestContext
 from serving.requests import TypedRow
 from serving.scored import ScoredRow
 from serving.scorer import Scorer
+from serving.use_count import UseCount
 
 
 class ServedModel:
@@ -20,11 +21,15 @@ class ServedModel:
     Args:
         scorer: A verified scorer.
         path: The way through the online state; None where no feature looks back in time.
+
+    Attributes:
+        users: The requests that it answers: it is let go after the last one.
     """
 
     def __init__(self, scorer: Scorer, path: OnlinePath | None = None) -> None:
         self.scorer = scorer
         self.path = path
+        self.users = UseCount()
 
     @property
     def name(self) -> str:

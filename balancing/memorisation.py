@@ -19,7 +19,7 @@ from balancing.losses import cross_entropies
 from balancing.networks.network import ScoringNetwork
 from balancing.training import Observe
 
-MOST_NEGATIVES = 20_000
+MOST_NEGATIVES = 5_000
 """Rows of the negative class that are looked at on either side: a sample, drawn once."""
 
 CLASS_NAMES = ("negative", "positive")
@@ -60,7 +60,7 @@ def memorisation_of(
 
     Args:
         network: On the rows' device.
-        train: Rows that it learns from: all positives and at most 20,000 negatives are looked at.
+        train: Rows that it learns from: all positives and at most 5,000 negatives are looked at.
         validation: Rows that it does not learn from; as many of them.
     """
     # The same number on both sides: a range grows with the rows that it is taken from.

@@ -52,15 +52,22 @@ class LiveRecords:
 
     def all(self, *, alias: str = CHAMPION) -> dict[str, LiveRecord]:
         """Return the records of every name, in order of name."""
+        return self.by_alias()[alias]
+
+    def by_alias(self) -> dict[str, dict[str, LiveRecord]]:
+        """Return the records of every alias and name as of one moment, in order of name."""
+        records: dict[str, dict[str, LiveRecord]] = {CHAMPION: {}, CHALLENGER: {}}
         if not self._database.exists():
-            return {}
+            return records
         query = (
-            "SELECT name, model_version, policy_version, ledger_sequence FROM live "
-            "WHERE alias = ? ORDER BY name"
+            "SELECT alias, name, model_version, policy_version, ledger_sequence FROM live "
+            "ORDER BY name"
         )
         with closing(connect(self._database, _SCHEMA)) as connection:
-            rows = connection.execute(query, (alias,)).fetchall()
-        return {name: LiveRecord(*rest) for name, *rest in rows}
+            rows = connection.execute(query).fetchall()
+        for alias, name, *rest in rows:
+            records.setdefault(alias, {})[name] = LiveRecord(*rest)
+        return records
 
     def compare_and_swap(
         self,

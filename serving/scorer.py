@@ -35,6 +35,7 @@ class Scorer:
         model_version: Version of the bundle, as the answers name it.
         policy_version: Version of the policy, as the answers name it.
         policy_key_id: The trusted key that signed the policy; None where none is trusted.
+        model: The bundle's network, where it is loaded already.
         threads: Parts of a table that are scored at the same time, each on a thread of its own.
 
     Raises:
@@ -50,6 +51,7 @@ class Scorer:
         model_version: str,
         policy_version: str,
         policy_key_id: str | None = None,
+        model: OnnxModel | None = None,
         threads: int = 1,
     ) -> None:
         policy.verify(bundle.model_sha256)
@@ -58,13 +60,17 @@ class Scorer:
         self.model_version = model_version
         self.policy_version = policy_version
         self.policy_key_id = policy_key_id
-        self.model = OnnxModel(bundle.model)
+        self.model = model or OnnxModel(bundle.model)
         self._threads = threads
         self._contract = bundle.contract
         self._reader = RowReader(self._contract, bundle.feature_set.input_types)
         self._preparer = RowPreparer(bundle.feature_set, self._reader, policy)
         self._reasons = ReasonFinder(
-            bundle.feature_set, self._contract, bundle.benign, self._risk_of
+            bundle.feature_set,
+            self._contract,
+            bundle.benign,
+            # Not a method of this object: a circle of references would outlive a swapped model.
+            partial(_risk_of, policy, self.model),
         )
 
     @property
@@ -231,13 +237,15 @@ class Scorer:
             alerts_per_day=None if alerts is None else float(alerts[0]),
         )
 
-    def _risk_of(
-        self,
-        numeric: NDArray[np.float32],
-        categorical: NDArray[np.int64],
-        segment: SegmentArray | None,
-    ) -> NDArray[np.float64]:
-        return self.policy.risk_score(self.model.logits(numeric, categorical), segment)
+
+def _risk_of(
+    policy: Policy,
+    model: OnnxModel,
+    numeric: NDArray[np.float32],
+    categorical: NDArray[np.int64],
+    segment: SegmentArray | None,
+) -> NDArray[np.float64]:
+    return policy.risk_score(model.logits(numeric, categorical), segment)
 
 
 def _refuse_overflow(logits: NDArray[np.float32]) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import BundleMismatch
-from serving.model_store import ModelStore
+from serving.model_store import ModelStore, ResolvedModel
 from serving.refusals import RequestRefused
 from serving.scorer import Scorer
 
@@ -30,14 +30,33 @@ def load_scorer(store: ModelStore, reference: str, *, threads: int = 1) -> Score
         BundleMismatch: If the bundle or the policy does not verify.
         SignatureRefused: If one is unsigned, signed by an unknown key, or changed since.
     """
-    resolved = store.resolve(reference)
+    return load_resolved(store, store.resolve(reference), threads=threads)
+
+
+def load_resolved(
+    store: ModelStore, resolved: ResolvedModel, *, like: Scorer | None = None, threads: int = 1
+) -> Scorer:
+    """Return a verified scorer for a version and a policy.
+
+    Args:
+        store: Where they lie.
+        resolved: Which they are.
+        like: A verified scorer of the same version, whose bundle and network are used again.
+        threads: Parts of a table that are scored at the same time.
+
+    Raises:
+        UnknownModel: If the store has no such version or policy.
+        BundleMismatch: If the bundle or the policy does not verify.
+        SignatureRefused: If one is unsigned, signed by an unknown key, or changed since.
+    """
     policy, key_id = store.signed_policy(resolved.name, resolved.policy_version)
     scorer = Scorer(
-        store.bundle(resolved.name, resolved.model_version),
+        like.bundle if like else store.bundle(resolved.name, resolved.model_version),
         policy,
         model_version=resolved.model_version,
         policy_version=resolved.policy_version,
         policy_key_id=key_id,
+        model=like.model if like else None,
         threads=threads,
     )
     verify_golden_rows(scorer)

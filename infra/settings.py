@@ -29,6 +29,28 @@ class Settings(BaseSettings):
         default=None,
         description="Online state: a redis:// URI or a file; default: SQLite in the state folder.",
     )
+    auth: bool = Field(
+        default=True, description="Whether requests need an API key; off is for loopback only."
+    )
+    host: str = Field(
+        default="", description="Address that the service listens on; set by whitecrow serve."
+    )
+    deadline_seconds: float = Field(
+        default=1.0, gt=0, le=60, description="A row not answered by then is refused."
+    )
+    batch_deadline_seconds: float = Field(
+        default=10.0, gt=0, le=600, description="Rows of a batch not answered by then are refused."
+    )
+    max_under_way: int = Field(
+        default=256, ge=1, description="Requests under way at once in one process."
+    )
+    rules: str | None = Field(
+        default=None,
+        description="Hard rules: a TOML file, or a folder with one a model; default: HOME/rules.",
+    )
+    test_identities: bool = Field(
+        default=False, description="Whether ids such as test:decline force their answer."
+    )
     actor: str = Field(default_factory=getpass.getuser, description="Who changes what is served.")
 
     @cached_property

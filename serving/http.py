@@ -6,13 +6,18 @@ Starlette application does not know on to its own pages, whose errors have anoth
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from serving.access.admission import Admission, Limits
+from serving.access.gate import ANYBODY, Caller, Gate
+from serving.access.keys import Scope as KeyScope
 from serving.answers import encode
 from serving.docs_page import docs_page
 from serving.label_requests import LabelReader
@@ -20,7 +25,8 @@ from serving.metrics.recorder import RequestRecorder
 from serving.metrics.tally import ServiceTally
 from serving.openapi import openapi_document
 from serving.refusals import RequestRefused
-from serving.request_body import Receive, Scope, read_json_body
+from serving.request_body import Headers, Receive, Scope, read_json_body
+from serving.request_context import MICROSECONDS_PER_SECOND, RequestContext
 from serving.request_json import parse_batch, parse_row
 from serving.request_trace import RequestTrace, current_trace, finish_stage
 from serving.served_model import ServedModel
@@ -33,6 +39,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 _METHODS = {"GET": ("GET", "HEAD"), "POST": ("POST",)}
 _JSON = b"application/json"
 _HTML = b"text/html; charset=utf-8"
+_IDEMPOTENCY_KEY = b"idempotency-key"
 _CLIENT_WENT_AWAY = 499
 _INTERNAL = RequestRefused(
     "internal_error", "The service failed. Send the request again.", status=500, retry=True
@@ -47,6 +54,8 @@ class _Route:
     method: str
     model: str | None = None
     template: str = "other"
+    needs: KeyScope | None = None
+    is_public: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +76,19 @@ class ScoringApp:
     def __init__(self) -> None:
         self.recorder = RequestRecorder(ServiceTally())
         self._served = _Served(ServedModels([]), {})
+        self._gate: Gate | None = None
+        self._limits = Limits()
+        self._admission = Admission(self._limits.max_under_way)
 
     @property
     def models(self) -> ServedModels:
         """The models that answer now."""
         return self._served.models
+
+    def guard(self, gate: Gate, limits: Limits) -> None:
+        """Ask for keys and keep to limits from now on; called before anything is served."""
+        self._gate, self._limits = gate, limits
+        self._admission = Admission(limits.max_under_way)
 
     def serve(self, models: ServedModels) -> None:
         """Answer for these models from now on; requests under way keep theirs.
@@ -89,6 +106,9 @@ class ScoringApp:
 
     def close(self) -> None:
         """Let go of what the models hold: online states and their connections."""
+        if self._gate is not None:
+            self._gate.close()
+        self._admission.close()
         self.models.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,17 +147,29 @@ class ScoringApp:
         trace.route = route.template
         if scope["method"] not in _METHODS[route.method]:
             raise _wrong_method(route.method)
+        headers: Headers = dict(scope["headers"])
+        caller = self._admitted(route, headers)
         if route.method == "GET":
-            content_type, body = await self._page(scope["path"], route)
+            content_type, body = await self._page(scope["path"], route, caller)
             await _send_whole(send, 200, body, content_type, head_only=scope["method"] == "HEAD")
             return
         model = self._take(route.model)
         try:
-            body = await read_json_body(scope, receive)
+            body = await read_json_body(headers, receive)
             finish_stage("receive")
-            await self._act(route.action, model, body, send)
+            if route.action == "score/batch":
+                rows = parse_batch(body)
+                await self._answer_batch(model, rows, send, caller=caller, headers=headers)
+            else:
+                act = route.action
+                await self._answer_one(act, model, body, send, caller=caller, headers=headers)
         finally:
             model.users.give_back()
+
+    def _admitted(self, route: _Route, headers: Headers) -> Caller:
+        if self._gate is None or route.is_public:
+            return ANYBODY
+        return self._gate.admit(headers, route.needs)
 
     def _take(self, name: str | None) -> ServedModel:
         """Return a model that stays whole until it is given back, also if it is swapped."""
@@ -147,31 +179,71 @@ class ScoringApp:
             if model.users.take():
                 return model
 
-    async def _act(self, action: str, model: ServedModel, body: bytes, send: Send) -> None:
-        if action == "score/batch":
-            await _send_batch(send, model, parse_batch(body))
-            return
-        act = _score_one if action == "score" else _report_labels
+    async def _answer_one(
+        self,
+        action: str,
+        model: ServedModel,
+        body: bytes,
+        send: Send,
+        *,
+        caller: Caller,
+        headers: Headers,
+    ) -> None:
+        act = _report_labels
+        if action == "score":
+            caller.take_rows(1)
+            act = _score_one
+        context = _context(caller, headers, self._limits.deadline_seconds)
         # What waits for a file or a server does so beside the event loop, which answers others.
         if model.waits_for_state:
-            answered = await asyncio.to_thread(_held, act, model, body)
+            work = self._admission.begin(partial(_held, act, model, body, context))
+            answered = await self._admission.result(work, context.deadline)
         else:
-            answered = act(model, body)
+            async with self._admission.until(context.deadline):
+                answered = act(model, body, context)
         await _send_whole(send, 200, answered)
+
+    async def _answer_batch(
+        self,
+        model: ServedModel,
+        rows: list[msgspec.Raw],
+        send: Send,
+        *,
+        caller: Caller,
+        headers: Headers,
+    ) -> None:
+        caller.take_rows(len(rows))
+        context = _context(caller, headers, self._limits.batch_deadline_seconds)
+        work = self._admission.begin(partial(_score_batch_held, model, rows, context))
+        # A thousand explained rows may take longer than BentoML waits for the first byte: the
+        # status is settled here, so it goes out first. The work runs beside the event loop, which
+        # meanwhile answers single rows.
+        _trace_status(200)
+        start = {"type": "http.response.start", "status": 200, "headers": [_content_type(_JSON)]}
+        await send(start)
+        try:
+            body = await self._admission.result(work, context.deadline)
+        except RequestRefused as refusal:
+            body = encode({"results": [refusal.to_json()] * len(rows)})
+        except Exception:
+            logger.exception("batch failed", extra={"n_rows": len(rows)})
+            body = encode({"results": [_INTERNAL.to_json()] * len(rows)})
+        await send({"type": "http.response.body", "body": body})
 
     def _route(self, path: str) -> _Route:
         if path in _ROUTES:
             return _ROUTES[path]
         name, _, action = path.removeprefix("/v1/models/").partition("/")
         if path.startswith("/v1/models/") and name and f"/v1/{action}" in _OF_A_MODEL:
-            return _Route(action, "POST", name, f"/v1/models/{{name}}/{action}")
+            template = f"/v1/models/{{name}}/{action}"
+            return _Route(action, "POST", name, template, _SCOPES[action])
         if path.startswith("/v1/models/") and name and not action:
             return _Route("model", "GET", name, "/v1/models/{name}")
         raise RequestRefused(
             "unknown_path", "There is nothing at this path; /docs lists what there is.", status=404
         )
 
-    async def _page(self, path: str, route: _Route) -> tuple[bytes, bytes]:
+    async def _page(self, path: str, route: _Route, caller: Caller) -> tuple[bytes, bytes]:
         served = self._served
         if path in served.pages:
             return served.pages[path]
@@ -180,32 +252,70 @@ class ScoringApp:
             return await asyncio.to_thread(self.recorder.published.page)
         models = served.models
         if route.action == "models":
-            return _JSON, encode({"models": [models.describe(m) for m in models.by_name.values()]})
-        return _JSON, encode(models.describe(models.get(route.model)))
+            described = [self._described(model, caller) for model in models.by_name.values()]
+            return _JSON, encode({"models": described})
+        return _JSON, encode(self._described(models.get(route.model), caller))
+
+    def _described(self, model: ServedModel, caller: Caller) -> dict[str, Any]:
+        described = self.models.describe(model)
+        if self._gate is not None:
+            described["auth"] = self._gate.mode
+        if caller.is_admin:
+            return described
+        return {name: described[name] for name in _FOR_EVERYBODY if name in described}
 
 
-def _named(*paths: str, action: str | None = None, method: str = "GET") -> dict[str, _Route]:
-    return {path: _Route(action or path[4:], method, template=path) for path in paths}
+# What a key without the scope admin is shown of a model: enough to know what decides.
+_FOR_EVERYBODY = ("name", "version", "policy_version", "default", "state", "auth")
+_SCOPES = {
+    "score": KeyScope.SCORE,
+    "score/batch": KeyScope.SCORE,
+    "labels": KeyScope.LABEL,
+}
+
+
+def _named(
+    *paths: str, action: str | None = None, method: str = "GET", is_public: bool = False
+) -> dict[str, _Route]:
+    routes = {}
+    for path in paths:
+        what = action or path[4:]
+        needs = _SCOPES.get(what)
+        routes[path] = _Route(what, method, template=path, needs=needs, is_public=is_public)
+    return routes
 
 
 _OF_A_MODEL = _named("/v1/score", "/v1/score/batch", "/v1/labels", method="POST")
 _ROUTES = _OF_A_MODEL | _named("/v1/model", "/v1/models")
-_ROUTES |= _named("/openapi.json", "/docs", "/", "/metrics", action="page")
+_ROUTES |= _named("/openapi.json", "/docs", "/", action="page")
+_ROUTES |= _named("/metrics", action="page", is_public=True)
 # BentoML answers these to GET; what comes here used another method.
-_ROUTES |= _named("/livez", "/readyz", "/healthz", action="page")
+_ROUTES |= _named("/livez", "/readyz", "/healthz", action="page", is_public=True)
 
 
-def _held(act: Callable[[ServedModel, bytes], bytes], model: ServedModel, body: bytes) -> bytes:
+def _context(caller: Caller, headers: Headers, seconds: float) -> RequestContext:
+    key = headers.get(_IDEMPOTENCY_KEY)
+    return RequestContext(
+        key_id=caller.key_id,
+        idempotency_key=None if key is None else key.decode("latin-1"),
+        deadline=time.monotonic() + seconds,
+    )
+
+
+_Act = Callable[[ServedModel, bytes, RequestContext], bytes]
+
+
+def _held(act: _Act, model: ServedModel, body: bytes, context: RequestContext) -> bytes:
     """Act on a thread of its own, which goes on when its request is given up."""
     finish_stage("queue")
     with model.users:
-        return act(model, body)
+        return act(model, body, context)
 
 
-def _score_one(model: ServedModel, body: bytes) -> bytes:
+def _score_one(model: ServedModel, body: bytes, context: RequestContext) -> bytes:
     row = parse_row(body)
     finish_stage("parse")
-    outcome = model.answer_rows([row])[0]
+    outcome = model.answer_rows([row], context)[0]
     if isinstance(outcome, RequestRefused):
         raise outcome
     trace = current_trace()
@@ -214,23 +324,26 @@ def _score_one(model: ServedModel, body: bytes) -> bytes:
     return encode(outcome)
 
 
-def _report_labels(model: ServedModel, body: bytes) -> bytes:
+def _report_labels(model: ServedModel, body: bytes, context: RequestContext) -> bytes:
     reader = LabelReader(model.scorer.bundle.contract)
-    return encode(asdict(model.report_labels(reader.read(body, arrived=datetime.now(UTC)))))
+    arrived = datetime.fromtimestamp(context.received_at / MICROSECONDS_PER_SECOND, UTC)
+    return encode(asdict(model.report_labels(reader.read(body, arrived=arrived))))
 
 
-def _score_batch_held(model: ServedModel, bodies: list[msgspec.Raw]) -> bytes:
+def _score_batch_held(
+    model: ServedModel, bodies: list[msgspec.Raw], context: RequestContext
+) -> bytes:
     finish_stage("queue")
     with model.users:
-        return _score_batch(model, bodies)
+        return _score_batch(model, bodies, context)
 
 
-def _score_batch(model: ServedModel, bodies: list[msgspec.Raw]) -> bytes:
+def _score_batch(model: ServedModel, bodies: list[msgspec.Raw], context: RequestContext) -> bytes:
     """Return the batch's JSON: an answer a row, in order, or the row's error in its place."""
     results: list[Any] = [_parsed(body) for body in bodies]
     finish_stage("parse")
     sound = [at for at, result in enumerate(results) if not isinstance(result, RequestRefused)]
-    outcomes = model.answer_rows([results[at] for at in sound])
+    outcomes = model.answer_rows([results[at] for at in sound], context)
     for at, outcome in zip(sound, outcomes, strict=True):
         results[at] = outcome
     _trace_rows(results)
@@ -260,20 +373,6 @@ def _parsed(body: msgspec.Raw) -> dict[str, Any] | RequestRefused:
         return parse_row(body)
     except RequestRefused as refusal:
         return refusal
-
-
-async def _send_batch(send: Send, model: ServedModel, rows: list[msgspec.Raw]) -> None:
-    # A thousand explained rows may take longer than BentoML waits for the first byte: the status
-    # is settled here, so it goes out first. The work runs beside the event loop, which meanwhile
-    # answers single rows.
-    _trace_status(200)
-    await send({"type": "http.response.start", "status": 200, "headers": [_content_type(_JSON)]})
-    try:
-        body = await asyncio.to_thread(_score_batch_held, model, rows)
-    except Exception:
-        logger.exception("batch failed", extra={"n_rows": len(rows)})
-        body = encode({"results": [_INTERNAL.to_json()] * len(rows)})
-    await send({"type": "http.response.body", "body": body})
 
 
 async def _send_whole(

@@ -8,6 +8,7 @@ from serving.refusals import RequestRefused
 from serving.request_json import MAX_BODY_BYTES
 
 Scope = dict[str, Any]
+Headers = dict[bytes, bytes]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 BODY_SECONDS = 1.2  # shorter than the service's own time-out, whose answer has another shape
@@ -16,15 +17,18 @@ _DISCARDED_BYTES = 16 * MAX_BODY_BYTES
 _CLOSE = ((b"connection", b"close"),)
 
 
-async def read_json_body(scope: Scope, receive: Receive) -> bytes:
+async def read_json_body(headers: Headers, receive: Receive) -> bytes:
     """Return the whole body.
+
+    Args:
+        headers: Names in lower case.
+        receive: Of the ASGI request.
 
     Raises:
         RequestRefused: If it is not JSON by its headers (415), larger than ``MAX_BODY_BYTES``
             (413) or too slow to arrive (408).
         ConnectionResetError: If the client went away.
     """
-    headers = dict(scope["headers"])
     _check_media_type(headers)
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -84,7 +88,7 @@ async def _next(receive: Receive) -> dict[str, Any]:
     return message
 
 
-def _check_media_type(headers: dict[bytes, bytes]) -> None:
+def _check_media_type(headers: Headers) -> None:
     media_type = headers.get(b"content-type", b"application/json").partition(b";")[0].strip()
     if media_type.lower() != b"application/json":
         raise _unsupported("Send JSON with the header Content-Type: application/json.")
@@ -92,7 +96,7 @@ def _check_media_type(headers: dict[bytes, bytes]) -> None:
         raise _unsupported("Send the body as it is, without Content-Encoding.")
 
 
-def _announced_length(headers: dict[bytes, bytes]) -> int:
+def _announced_length(headers: Headers) -> int:
     length = headers.get(b"content-length", b"0")
     return int(length) if length.isdigit() else 0
 

@@ -1,0 +1,166 @@
+"""How much is under way at once, and for how long: refusals instead of queues without end."""
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TypeVar
+
+from serving.refusals import RequestRefused
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one process bears.
+
+    Attributes:
+        deadline_seconds: A row alone, or labels, not answered by then are refused.
+        batch_deadline_seconds: The same for a batch.
+        max_under_way: Requests at once.
+    """
+
+    deadline_seconds: float = 1.0
+    batch_deadline_seconds: float = 10.0
+    max_under_way: int = 256
+
+
+_RETRY_AFTER = ((b"retry-after", b"1"),)
+
+
+class Admission:
+    """Counts requests under way in this process, and ends the waiting for them in time.
+
+    A request counts until its work has ended, even if its client was told that it took too long:
+    what hangs on a stalled store must not make room for more of the same.
+
+    Args:
+        most: Requests under way at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._n = 0
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(thread_name_prefix="request")
+
+    @property
+    def n_under_way(self) -> int:
+        """Requests under way now."""
+        return self._n
+
+    def begin(self, work: Callable[[], T]) -> "Future[T]":
+        """Start work on a thread, in this context.
+
+        Raises:
+            RequestRefused: With 429 ``overloaded``, if too much is under way.
+        """
+        self.enter()
+        try:
+            future = self._pool.submit(copy_context().run, work)
+        except BaseException:
+            self.leave()
+            raise
+        future.add_done_callback(lambda _: self.leave())
+        return future
+
+    async def result(self, future: "Future[T]", deadline: float) -> T:
+        """Return what the work returns.
+
+        Args:
+            future: Of :meth:`begin`.
+            deadline: Moment of ``time.monotonic()`` until which to wait.
+
+        Raises:
+            RequestRefused: With 503 ``deadline_exceeded``, if it is not done by then.
+        """
+        timeout = _timeout_at(deadline)
+        try:
+            async with timeout:
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            if not timeout.expired():
+                raise  # the work's own
+            raise deadline_exceeded() from None
+
+    def until(self, deadline: float) -> "_UntilDeadline":
+        """Return an async block for work on the event loop, with the refusals of the others."""
+        return _UntilDeadline(self, deadline)
+
+    def enter(self) -> None:
+        """Count one more request under way, to :meth:`leave` later.
+
+        Raises:
+            RequestRefused: With 429 ``overloaded``, if too much is under way.
+        """
+        with self._lock:
+            if self._n >= self._most:
+                raise _overloaded()
+            self._n += 1
+
+    def leave(self) -> None:
+        """Count one request less under way."""
+        with self._lock:
+            self._n -= 1
+
+    def close(self) -> None:
+        """Wait for what is under way on threads."""
+        self._pool.shutdown()
+
+
+class _UntilDeadline:
+    """An async context that counts a request and times it out."""
+
+    __slots__ = ("_admission", "_timeout")
+
+    def __init__(self, admission: Admission, deadline: float) -> None:
+        self._admission = admission
+        self._timeout = _timeout_at(deadline)
+
+    async def __aenter__(self) -> None:
+        self._admission.enter()
+        await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._admission.leave()
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError:
+            # Raised for our own deadline only; what the block raised goes on by itself.
+            raise deadline_exceeded() from None
+
+
+def _timeout_at(deadline: float) -> asyncio.Timeout:
+    return asyncio.timeout(None if deadline == math.inf else deadline - time.monotonic())
+
+
+def deadline_exceeded() -> RequestRefused:
+    """Return the refusal of a request that took too long."""
+    return RequestRefused(
+        "deadline_exceeded",
+        "The answer took too long. Send the request again, with the same id.",
+        status=503,
+        retry=True,
+        headers=_RETRY_AFTER,
+    )
+
+
+def _overloaded() -> RequestRefused:
+    return RequestRefused(
+        "overloaded",
+        "Too many requests are under way. Send the request again in a moment.",
+        status=429,
+        retry=True,
+        headers=_RETRY_AFTER,
+    )

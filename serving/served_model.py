@@ -1,6 +1,7 @@
 """One model as it answers: its scorer and, where features look back in time, its online state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from features.online.events import LabelReport
@@ -21,15 +22,25 @@ class ServedModel:
     Args:
         scorer: A verified scorer.
         path: The way through the online state; None where no feature looks back in time.
+        let_go: Lets go of what the path goes through, where others may go through it too.
 
     Attributes:
         users: The requests that it answers: it is let go after the last one.
+        loaded_at: When it was loaded and verified.
     """
 
-    def __init__(self, scorer: Scorer, path: OnlinePath | None = None) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        path: OnlinePath | None = None,
+        *,
+        let_go: Callable[[], None] | None = None,
+    ) -> None:
         self.scorer = scorer
         self.path = path
         self.users = UseCount()
+        self.loaded_at = datetime.now(UTC)
+        self._let_go = let_go
 
     @property
     def name(self) -> str:
@@ -76,7 +87,9 @@ class ServedModel:
 
     def close(self) -> None:
         """Let go of the online state."""
-        if self.path is not None:
+        if self._let_go is not None:
+            self._let_go()
+        elif self.path is not None:
             self.path.link.close()
 
     def _answer_typed(self, rows: Sequence[TypedRow]) -> list[Answer | RequestRefused]:

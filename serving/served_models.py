@@ -1,28 +1,22 @@
-"""The models that one service answers for."""
+"""The models that one service answers for, and where they come from: the live records."""
 
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from features.online.opening import open_state
-from features.online.state import StateUnreachable
 from features.velocity import velocity_plan
-from serving.model_store import ModelStore, UnknownModel
+from serving.live import CHALLENGER, CHAMPION
+from serving.model_changes import ModelChanges
+from serving.model_store import ModelStore, ResolvedModel, UnknownModel
 from serving.online_path import OnlinePath
 from serving.refusals import RequestRefused
 from serving.scorer import Scorer
 from serving.served_model import ServedModel
-from serving.state_link import StateLink
-from serving.verification import load_scorer
+from serving.state_links import StateLinks
+from serving.verification import load_resolved
 
 logger = logging.getLogger(__name__)
-
-# Read and written once each for an answer, which must leave within BentoML's time-out of 2 s.
-_PATIENCE_SECONDS = 0.5
-_MOST_HOT_NAMED = 5
 
 
 class ServedModels:
@@ -31,12 +25,27 @@ class ServedModels:
     Args:
         models: One model a name.
         default: Name that answers on the routes without a name; None where none should.
+        changes: What is being loaded beside them, and what could not be.
     """
 
-    def __init__(self, models: Sequence[ServedModel], *, default: str | None = None) -> None:
+    def __init__(
+        self,
+        models: Sequence[ServedModel],
+        *,
+        default: str | None = None,
+        changes: ModelChanges | None = None,
+    ) -> None:
         self.by_name = {model.name: model for model in models}
         self.default = default if default is not None or len(models) != 1 else models[0].name
-        self.loaded_at = datetime.now(UTC)
+        self.changes = changes or ModelChanges()
+
+    def with_model(self, model: ServedModel) -> "ServedModels":
+        """Return these models with one more, or with one in the place of its name.
+
+        A default stays the default, also where another model comes beside it.
+        """
+        models = self.by_name | {model.name: model}
+        return ServedModels(list(models.values()), default=self.default, changes=self.changes)
 
     def get(self, name: str | None) -> ServedModel:
         """Return the model of a name, or the default one.
@@ -56,6 +65,17 @@ class ServedModels:
         )
         raise RequestRefused("unknown_model", message, status=404)
 
+    def describe_all(self) -> list[dict[str, Any]]:
+        """Return what ``/v1/models`` says: of what answers, and of what should and cannot yet."""
+        waiting = [name for name in self.changes.names if name not in self.by_name]
+        return [
+            *(self.describe(model) for model in self.by_name.values()),
+            *(
+                {"name": name, "state": "waiting", **self.changes.describe(name)}
+                for name in waiting
+            ),
+        ]
+
     def close(self) -> None:
         """Let go of every online state."""
         for model in self.by_name.values():
@@ -71,7 +91,8 @@ class ServedModels:
             "policy_version": scorer.policy_version,
             "default": scorer.name == self.default,
             "state": "serving",
-            "loaded_at": self.loaded_at.isoformat(timespec="seconds"),
+            **self.changes.describe(scorer.name),
+            "loaded_at": model.loaded_at.isoformat(timespec="seconds"),
             "model_sha256": scorer.bundle.model_sha256,
             "policy_id": scorer.policy.policy_id,
             "policy_key_id": scorer.policy_key_id,
@@ -84,37 +105,65 @@ class ServedModels:
         }
 
 
-def load_models(
-    home: Path,
-    references: Sequence[str] = (),
-    *,
-    verify_key: str | None = None,
-    state_uri: str | None = None,
-) -> ServedModels:
-    """Load and verify the referenced models, or every champion of a state folder.
-
-    The first of several references is the default; without references a sole champion is.
+class ModelSource:
+    """Loads the models that a service is asked to serve.
 
     Args:
         home: The state folder.
-        references: Names, or names with an alias or a version.
+        references: Names, or names with an alias or a version; empty means every champion.
         verify_key: Public keys whose signatures count; default: those of the state folder.
         state_uri: Where online state is; default: SQLite files in the state folder.
 
-    Raises:
-        UnknownModel: If there is nothing to serve, or a reference means nothing.
-        BundleMismatch: If a bundle or policy does not verify.
-        SignatureRefused: If one is unsigned, signed by an unknown key, or changed since.
-        StateMismatch: If an online state was made for another feature set.
-        StateLocationError: If ``state_uri`` names no kind of store.
+    Attributes:
+        home: The state folder.
+        store: The bundles, policies and live records in it.
     """
-    store = ModelStore(home, verify_key=verify_key)
-    wanted = list(references) or list(store.live.all())
-    if not wanted:
-        raise UnknownModel(f"No model is live in {home}. Train one first: whitecrow train.")
-    scorers = [load_scorer(store, reference) for reference in wanted]
-    _refuse_repeated_names(scorers)
-    for scorer in scorers:
+
+    def __init__(
+        self,
+        home: Path,
+        references: Sequence[str] = (),
+        *,
+        verify_key: str | None = None,
+        state_uri: str | None = None,
+    ) -> None:
+        self.store = ModelStore(home, verify_key=verify_key)
+        self.home = home
+        self._references = tuple(references)
+        self._links = StateLinks(home / "state", state_uri)
+
+    def load_all(self) -> ServedModels:
+        """Return every model that is to be served, verified.
+
+        The first of several references is the default; without references a sole champion is.
+
+        Raises:
+            UnknownModel: If there is nothing to serve, or a reference means nothing.
+            BundleMismatch: If a bundle or policy does not verify.
+            SignatureRefused: If one is unsigned, signed by an unknown key, or changed since.
+            StateMismatch: If an online state was made for another feature set.
+            StateLocationError: If the state's URI names no kind of store.
+        """
+        references = self._references or tuple(self.store.live.all())
+        if not references:
+            raise UnknownModel(
+                f"No model is live in {self.home}. Train one first: whitecrow train."
+            )
+        wanted = [self.store.resolve(reference) for reference in references]
+        _refuse_repeated_names([each.name for each in wanted])
+        models = [self.load(each) for each in wanted]
+        return ServedModels(models, default=models[0].name if self._references else None)
+
+    def load(self, wanted: ResolvedModel, *, like: ServedModel | None = None) -> ServedModel:
+        """Return a verified model; if ``like`` is of the same version, only its policy is loaded.
+
+        Raises:
+            UnknownModel: If there is no such version or policy.
+            BundleMismatch: If the bundle or the policy does not verify.
+            SignatureRefused: If one is unsigned, signed by an unknown key, or changed since.
+            StateMismatch: If an online state was made for another feature set.
+        """
+        scorer = self.load_scorer(wanted, like=like.scorer if like else None)
         logger.info(
             "model loaded",
             extra={
@@ -124,42 +173,67 @@ def load_models(
                 "policy_key_id": scorer.policy_key_id,
             },
         )
-    models = [ServedModel(scorer, _path_of(scorer, home, state_uri)) for scorer in scorers]
-    return ServedModels(models, default=scorers[0].name if references else None)
+        contract = scorer.bundle.contract
+        if not velocity_plan(contract):
+            return ServedModel(scorer)
+        path = OnlinePath(scorer, self._links.take(contract))
+        return ServedModel(scorer, path, let_go=lambda: self._links.give_back(contract))
+
+    def load_scorer(self, wanted: ResolvedModel, *, like: Scorer | None = None) -> Scorer:
+        """Return a verified scorer, on the network of ``like`` if that is of the same version.
+
+        Raises:
+            UnknownModel: If there is no such version or policy.
+            BundleMismatch: If the bundle or the policy does not verify.
+            SignatureRefused: If one is unsigned, signed by an unknown key, or changed since.
+        """
+        same = like is not None and like.model_version == wanted.model_version
+        return load_resolved(self.store, wanted, like=like if same else None)
+
+    def live(self) -> dict[str, ResolvedModel]:
+        """Return what the references that follow a live record mean now, by name.
+
+        A reference to a version follows nothing, and a name whose record is gone is left out.
+
+        Raises:
+            StateUnavailable: If the records cannot be read.
+        """
+        records = self.store.live.by_alias()
+        followed = dict.fromkeys(records[CHAMPION], CHAMPION)
+        if self._references:
+            parts = [each.partition("@") for each in self._references if ":" not in each]
+            followed = {name: alias or CHAMPION for name, _, alias in parts}
+        return {
+            name: ResolvedModel(name, record.model_version, record.policy_version)
+            for name, alias in followed.items()
+            if (record := records.get(alias, {}).get(name)) is not None
+        }
+
+    def challengers(self) -> dict[str, ResolvedModel]:
+        """Return the challenger of each name that has one.
+
+        Raises:
+            StateUnavailable: If the records cannot be read.
+        """
+        return {
+            name: ResolvedModel(name, record.model_version, record.policy_version)
+            for name, record in self.store.live.by_alias()[CHALLENGER].items()
+        }
 
 
-def _path_of(scorer: Scorer, home: Path, state_uri: str | None) -> OnlinePath | None:
-    """Return the way through a model's online state; None where no feature looks back."""
-    contract = scorer.bundle.contract
-    if not velocity_plan(contract):
-        return None
-    folder = home / "state"
-    link = StateLink(
-        partial(open_state, contract, state_uri, folder=folder, patience=_PATIENCE_SECONDS)
-    )
-    try:
-        newest = link.ask(lambda state: state.newest())
-        hottest = link.ask(lambda state: state.hot_entities(_MOST_HOT_NAMED))
-    except StateUnreachable:
-        # Logged by the link. The policy says what becomes of rows until it is back.
-        return OnlinePath(scorer, link)
-    if newest is None:
-        logger.warning(
-            "online state is empty: features over time start from nothing; "
-            "fill it from history with whitecrow backfill DATA --contract %s",
-            contract.name,
-            extra={"model": scorer.name},
-        )
-    for hot in hottest:
-        logger.warning(
-            "hot entity: each of its rows costs more than most; is it one customer or terminal?",
-            extra={"entity": "_".join(hot.entity), "key": hot.key, "n_events": hot.n_events},
-        )
-    return OnlinePath(scorer, link)
+def load_models(
+    home: Path,
+    references: Sequence[str] = (),
+    *,
+    verify_key: str | None = None,
+    state_uri: str | None = None,
+) -> ServedModels:
+    """Return every model that a service is to serve (:class:`ModelSource`), once and for all."""
+    source = ModelSource(home, references, verify_key=verify_key, state_uri=state_uri)
+    return source.load_all()
 
 
-def _refuse_repeated_names(scorers: Sequence[Scorer]) -> None:
-    names = [scorer.name for scorer in scorers]
+def _refuse_repeated_names(names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise UnknownModel(f"{name} is to be served twice. Name each model once.")

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 import httpx
 
 
-def test_it_is_alive_ready_and_measured_by_bentoml(client: httpx.Client) -> None:
+def test_it_is_alive_ready_and_measured(client: httpx.Client) -> None:
     assert client.get("/livez").status_code == 200
     assert client.get("/readyz").status_code == 200
-    assert "bentoml_service_request_total" in client.get("/metrics").text
+    assert "whitecrow_requests_total" in client.get("/metrics").text
 
 
 def test_it_scores_a_row_and_a_batch(client: httpx.Client, shop_row) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import math
 import os
 import signal
 import socket
@@ -16,12 +17,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from infra.errors import InputError, Refusal
+from infra.settings import Settings
 from infra.signing import trusted_keys
+from serving.access.exposure import check_exposure
+from serving.access.keys import KeyStore
+from serving.request_body import BODY_SECONDS
 from serving.served_models import load_models
 
 _SERVICE = "serving.service:ScoringService"
 _STOP_SECONDS = 15.0
 _STDERR = 2
+_MARGIN_SECONDS = 0.5
 
 
 class PortInUse(InputError):
@@ -102,6 +108,7 @@ def running_service(
     """
     host = _address(host)
     check_port_is_free(host, port)
+    check_exposure(host, auth=Settings().auth, has_keys=bool(KeyStore(home / "whitecrow.db").all()))
     load_models(home, names, verify_key=verify_key, state_uri=state_uri).close()
     command = [sys.executable, "-m", "bentoml", "serve", _SERVICE]
     command += ["--host", host, "--port", str(port)]
@@ -110,6 +117,7 @@ def running_service(
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command,
             env=_environment(names, home, workers, scratch)
+            | _front(host)
             | _trust(verify_key, home)
             | _state(state_uri),
             cwd=scratch,
@@ -182,13 +190,26 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def _environment(names: Sequence[str], home: Path, workers: int, scratch: str) -> dict[str, str]:
+    # BentoML's own time-out, whose answer has another shape, comes after each of ours.
+    patience = math.ceil(BODY_SECONDS + Settings().deadline_seconds + _MARGIN_SECONDS)
     return {
         **os.environ,
         "WHITECROW_HOME": str(home.resolve()),
         "WHITECROW_MODELS": ",".join(names),
         "BENTOML_HOME": scratch,
         "BENTOML_DO_NOT_TRACK": "True",
-        "BENTOML_CONFIG_OPTIONS": f"services.whitecrow.workers={workers}",
+        "BENTOML_CONFIG_OPTIONS": (
+            f"services.whitecrow.workers={workers} services.whitecrow.traffic.timeout={patience}"
+        ),
+    }
+
+
+def _front(host: str) -> dict[str, str]:
+    """Return what the service knows of the address it listens on, and where its rules are."""
+    rules = Settings().rules
+    return {
+        "WHITECROW_HOST": host,
+        **({"WHITECROW_RULES": str(Path(rules).resolve())} if rules else {}),
     }
 
 

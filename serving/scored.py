@@ -49,7 +49,13 @@ class ScoredBatch:
 
 @dataclass(frozen=True, slots=True)
 class ScoredRow:
-    """What the scorer says of one row of a request."""
+    """What the scorer says of one row of a request.
+
+    Attributes:
+        logits: float32, as float.
+        numeric: Its numeric features: float32, little-endian.
+        categorical: Its categorical features: int64, little-endian.
+    """
 
     id: str | None
     risk_score: float
@@ -58,6 +64,9 @@ class ScoredRow:
     flags: tuple[str, ...]
     false_positive_rate: float
     alerts_per_day: float | None
+    logits: tuple[float, ...]
+    numeric: bytes
+    categorical: bytes
 
 
 def joined(parts: Sequence[ScoredBatch]) -> ScoredBatch:

@@ -235,6 +235,9 @@ class Scorer:
             flags=batch.flags.get(at, ()),
             false_positive_rate=float(self.policy.score_map.false_positive_rate_at(risk_score)[0]),
             alerts_per_day=None if alerts is None else float(alerts[0]),
+            logits=tuple(batch.logits[at].tolist()),
+            numeric=batch.arrays.numeric[at].astype("<f4", copy=False).tobytes(),
+            categorical=batch.arrays.categorical[at].astype("<i8", copy=False).tobytes(),
         )
 
 

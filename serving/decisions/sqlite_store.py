@@ -1,0 +1,277 @@
+"""The decision log in a SQLite file, for the workers of one machine."""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from serving.decisions.chain import Group
+from serving.decisions.sql_store import FORMAT, Ask, Connection, SqlStore, SqlTransaction, tables
+from serving.decisions.store import Claim, CommitInDoubt, LogMismatch, LogUnreachable
+
+BUSY_SECONDS = 0.4
+"""How long a writer waits for another one; an answer must leave within the service's deadline."""
+
+_AMENDING_SECONDS = 30.0
+# "whtc": marks the file as ours among all SQLite files.
+_APPLICATION_ID = 0x77687463
+_DAMAGED = ("malformed", "not a database", "corrupt")
+
+# Many rows in one statement each: parameters are packed, and taken apart where no other thread
+# of the process has to wait for it.
+_TAKE = """
+INSERT INTO log_answered SELECT substr(?1, 16 * value + 1, 16), substr(?2, 16 * value + 1, 16),
+substr(?3, 16 * value + 1, 16), ?4 FROM json_each(?5) WHERE true
+ON CONFLICT (key) DO UPDATE SET content = excluded.content, decision_id = excluded.decision_id,
+until = excluded.until WHERE log_answered.until <= ?6
+"""
+_LOST = """
+SELECT a.key, a.content, a.decision_id FROM json_each(?1) JOIN log_answered a
+ON a.key = substr(?2, 16 * value + 1, 16) WHERE a.decision_id <> substr(?3, 16 * value + 1, 16)
+"""
+_ADD = """
+INSERT INTO log_decision SELECT substr(?1, 16 * value + 1, 16), ?2, ?3, value FROM json_each(?4)
+"""
+_SUBJECTS = """
+SELECT k.subject, k.wrapped FROM json_each(?1) JOIN log_subject_key k
+ON k.subject = substr(?2, 16 * value + 1, 16)
+"""
+
+
+class SqliteDialect:
+    """How SQLite says what the two databases say differently."""
+
+    blob = "BLOB"
+    integer = "INTEGER"
+    narrow = " WITHOUT ROWID"
+
+    def spelled(self, statement: str) -> str:
+        """Return the statement as it is."""
+        return statement
+
+    def take_keys(
+        self, connection: Connection, claims: Sequence[Claim], now: int, until: int
+    ) -> None:
+        """Insert free keys (:meth:`Dialect.take_keys`)."""
+        keys, contents, ids = _packed(claims)
+        connection.execute(_TAKE, (keys, contents, ids, until, _places(len(claims)), now))
+
+    def lost_keys(
+        self, connection: Connection, claims: Sequence[Claim]
+    ) -> list[tuple[bytes, bytes, bytes]]:
+        """Return the claims that others hold (:meth:`Dialect.lost_keys`)."""
+        keys, _, ids = _packed(claims)
+        found: list[tuple[bytes, bytes, bytes]] = connection.execute(
+            _LOST, (_places(len(claims)), keys, ids)
+        ).fetchall()
+        return found
+
+    def add_decisions(
+        self, connection: Connection, group: Group, decision_ids: Sequence[bytes]
+    ) -> None:
+        """Insert where decisions are found (:meth:`Dialect.add_decisions`)."""
+        places = _places(len(decision_ids))
+        connection.execute(_ADD, (b"".join(decision_ids), group.writer_id, group.number, places))
+
+    def known_subjects(
+        self, connection: Connection, subjects: Sequence[bytes]
+    ) -> list[tuple[bytes, bytes]]:
+        """Return those that have a key (:meth:`Dialect.known_subjects`)."""
+        found: list[tuple[bytes, bytes]] = connection.execute(
+            _SUBJECTS, (_places(len(subjects)), b"".join(subjects))
+        ).fetchall()
+        return found
+
+
+_DIALECT = SqliteDialect()
+
+
+class SqliteStore(SqlStore):
+    """A :class:`DecisionStore` in one file.
+
+    Args:
+        path: The file; made where there is none, with its folder.
+        fingerprint: Of the secret that seals what it holds.
+        busy_seconds: How long to wait for another process that writes.
+
+    Raises:
+        LogMismatch: If the file is something else, damaged, or sealed by another secret.
+        LogUnreachable: If it cannot be used now.
+    """
+
+    reads_are_local = True
+
+    def __init__(self, path: Path, fingerprint: str, *, busy_seconds: float = BUSY_SECONDS) -> None:
+        self._path = path
+        self.location = str(path)
+        self._readers = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._opening = threading.Lock()
+        with self._reachable():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = self._connect(busy_seconds)
+            self._claim(fingerprint)
+
+    @contextmanager
+    def writing(self) -> Iterator[SqlTransaction]:
+        """Yield a durable transaction (:meth:`DecisionStore.writing`)."""
+        with self._reachable(), _committed(self._writer, self._in_doubt) as transaction:
+            yield transaction
+
+    @contextmanager
+    def amending(self) -> Iterator[SqlTransaction]:
+        """Yield a transaction on a connection of its own; what it deletes is overwritten."""
+        with self._reachable(), contextlib.closing(self._connect(_AMENDING_SECONDS)) as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+            with _committed(connection, self._in_doubt) as transaction:
+                yield transaction
+
+    def tidy(self) -> None:
+        """Leave nothing of what was deleted in the file, nor in the log that goes before it."""
+        with self._reachable(), contextlib.closing(self._connect(_AMENDING_SECONDS)) as connection:
+            connection.execute("PRAGMA incremental_vacuum").fetchall()
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    @contextmanager
+    def reading(self) -> Iterator[Ask]:
+        """Yield a function that runs one statement on this thread's read-only connection."""
+        with self._reachable():
+            yield self._reader()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._opening:
+            for connection in self._opened:
+                connection.close()
+            self._opened.clear()
+
+    def _reader(self) -> Ask:
+        ask: Ask | None = getattr(self._readers, "ask", None)
+        if ask is None:
+            connection = self._connect(BUSY_SECONDS)
+            connection.execute("PRAGMA query_only = ON")
+            self._keep(connection)
+            ask = self._readers.ask = connection.execute
+        return ask
+
+    def _connect(self, busy_seconds: float) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _claim(self, fingerprint: str) -> None:
+        """Make the tables of a new file, or check that they are ours."""
+        connection = self._writer
+        self._keep(connection)
+        found = connection.execute("PRAGMA application_id").fetchone()[0]
+        n_tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if not n_tables and found in (0, _APPLICATION_ID):
+            # Before the first table: afterwards it would take effect at a VACUUM only.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        elif found != _APPLICATION_ID:
+            self.close()
+            raise LogMismatch(
+                f"{self._path} is a database, but no decision log. Move it away, or name another "
+                "file: WHITECROW_LOG_URI."
+            )
+        connection.execute("PRAGMA journal_mode = WAL")
+        with _committed(connection, self._in_doubt) as transaction:
+            for statement in tables(_DIALECT):
+                transaction.ask(statement)
+            check_about(transaction, fingerprint, self.location)
+
+    def _keep(self, connection: sqlite3.Connection) -> None:
+        with self._opening:
+            self._opened.append(connection)
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._said(error) from error
+        except OSError as error:
+            raise LogUnreachable(
+                f"Cannot use the decision log {self._path}: {error}. Make its folder writable and "
+                "free some space, or set WHITECROW_LOG_URI."
+            ) from error
+
+    def _said(self, error: sqlite3.Error) -> Exception:
+        """Return the one line for what SQLite said."""
+        if any(word in str(error) for word in _DAMAGED):
+            return LogMismatch(
+                f"The decision log {self._path} is damaged or no database ({error}). Restore it "
+                "from a backup, or move it away to begin another."
+            )
+        if "locked" in str(error) or "busy" in str(error):
+            return LogUnreachable(
+                f"The decision log {self._path} stays locked by another process. Stop what holds "
+                "it open for writing, or use PostgreSQL (WHITECROW_LOG_URI)."
+            )
+        return LogUnreachable(
+            f"Cannot use the decision log {self._path}: {error}. Make its folder writable and free "
+            "some space, or set WHITECROW_LOG_URI."
+        )
+
+    def _in_doubt(self, error: Exception) -> CommitInDoubt:
+        return CommitInDoubt(f"The decision log {self._path} failed while it committed: {error}.")
+
+
+def check_about(transaction: SqlTransaction, fingerprint: str, location: str) -> None:
+    """Say what a new log was made by, or check that an old one was made by the same.
+
+    Raises:
+        LogMismatch: If another release or another secret made it.
+    """
+    for row in (("format", FORMAT), ("secret", fingerprint)):
+        transaction.ask("INSERT INTO log_about VALUES (?, ?) ON CONFLICT DO NOTHING", row)
+    about = dict(transaction.ask("SELECT name, value FROM log_about").fetchall())
+    if about["format"] != FORMAT:
+        raise LogMismatch(
+            f"The decision log {location} has format {about['format']}, this release writes "
+            f"{FORMAT}. Name another one: WHITECROW_LOG_URI."
+        )
+    if about["secret"] != fingerprint:
+        raise LogMismatch(
+            f"The decision log {location} is sealed by another secret. Restore keys/decisions.key "
+            "from a backup (or set WHITECROW_LOG_SECRET), or name another log: WHITECROW_LOG_URI."
+        )
+
+
+@contextmanager
+def _committed(
+    connection: sqlite3.Connection, in_doubt: Callable[[Exception], CommitInDoubt]
+) -> Iterator[SqlTransaction]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield SqlTransaction(connection, _DIALECT)
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise in_doubt(error) from error
+    except BaseException:
+        # SQLite may have rolled back by itself, for example on a full disk.
+        if connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+        raise
+
+
+def _packed(claims: Sequence[Claim]) -> tuple[bytes, bytes, bytes]:
+    keys = b"".join([claim.key for claim in claims])
+    contents = b"".join([claim.content for claim in claims])
+    return keys, contents, b"".join([claim.decision_id for claim in claims])
+
+
+def _places(n: int) -> str:
+    """Return 0, 1, ..., n - 1 as a JSON array."""
+    return f"[{','.join(map(str, range(n)))}]"

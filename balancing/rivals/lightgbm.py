@@ -1,4 +1,4 @@
-"""LightGBM (Ke et al., 2017) as a rival."""
+"""LightGBM (Ke et al., 2017): a rival of the networks, or released in their place."""
 
 import math
 from typing import ClassVar, Literal
@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from balancing.dataset import LabelledArrays
 from balancing.extras import extra
 from balancing.rivals.inputs import categorical_columns, feature_matrix
+from balancing.rivals.lightgbm_trees import lightgbm_trees
 from balancing.rivals.rival import FittedRival, SearchSpace, check_rows
 
 
@@ -89,6 +90,7 @@ class LightGbm:
             lambda rows: (
                 model.predict(feature_matrix(rows), raw_score=True, num_iteration=kept) - shift
             ),
+            lambda: lightgbm_trees(model, n_rounds=kept, shift=shift),
         )
 
     def _parameters(self, seed: int, n_threads: int | None) -> dict[str, object]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balancing.dataset import LabelledArrays
+from balancing.rivals.trees import BoostedTrees
 
 Float64Array: TypeAlias = NDArray[np.float64]
 
@@ -23,11 +24,14 @@ class FittedRival:
         model: The library's own.
         n_rounds: Trees or boosting rounds in it; ``None`` where there is no such thing.
         scored: From rows to log odds.
+        trees: Reads the trees out of it, so that they can be released; ``None`` where it has none
+            that add up to log odds.
     """
 
     model: Any
     n_rounds: int | None
     scored: Callable[[LabelledArrays], NDArray[np.floating[Any]]]
+    trees: Callable[[], BoostedTrees] | None = None
 
     def log_odds(self, arrays: LabelledArrays) -> Float64Array:
         """Return each row's log odds of a positive at the training rows' own prevalence.

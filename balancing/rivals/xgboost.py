@@ -1,4 +1,4 @@
-"""XGBoost (Chen and Guestrin, arXiv 1603.02754) as a rival."""
+"""XGBoost (Chen and Guestrin, arXiv 1603.02754): a rival of the networks, or released for them."""
 
 import math
 from typing import Any, ClassVar, Literal
@@ -9,6 +9,7 @@ from balancing.dataset import LabelledArrays
 from balancing.extras import extra
 from balancing.rivals.inputs import feature_matrix
 from balancing.rivals.rival import FittedRival, SearchSpace, check_rows
+from balancing.rivals.xgboost_trees import xgboost_trees
 
 
 class XgBoostConfig(BaseModel):
@@ -90,6 +91,7 @@ class XgBoost:
             lambda rows: (
                 model.predict(_matrix(rows), output_margin=True, iteration_range=(0, kept)) - shift
             ),
+            lambda: xgboost_trees(model, n_rounds=kept, shift=shift),
         )
 
     def _parameters(self, seed: int, n_threads: int | None) -> dict[str, object]:

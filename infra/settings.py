@@ -3,13 +3,24 @@
 import getpass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infra.errors import InputError
+
+
+class SettingUnusable(InputError):
+    """Raised when an environment variable holds what its setting cannot be."""
 
 
 class Settings(BaseSettings):
-    """Read from ``WHITECROW_*`` environment variables; every value has a working default."""
+    """Read from ``WHITECROW_*`` environment variables; every value has a working default.
+
+    Raises:
+        SettingUnusable: If one of them holds what its setting cannot be.
+    """
 
     model_config = SettingsConfigDict(env_prefix="WHITECROW_", frozen=True, extra="ignore")
 
@@ -52,6 +63,14 @@ class Settings(BaseSettings):
         default=False, description="Whether ids such as test:decline force their answer."
     )
     actor: str = Field(default_factory=getpass.getuser, description="Who changes what is served.")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            name = f"WHITECROW_{'.'.join(map(str, first['loc'])).upper()}"
+            raise SettingUnusable(f"{name}: {first['msg']}. Mend it, or unset it.") from None
 
     @cached_property
     def root(self) -> Path:

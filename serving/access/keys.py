@@ -131,8 +131,9 @@ class KeyStore:
         Raises:
             KeyRefused: If there is no scope, the name is too long, or the lifetime is not positive.
         """
-        _check(scopes, name, lifetime)
+        _check(scopes, name)
         now = datetime.now(UTC)
+        expires_at = _expiry(now, lifetime)
         key_id, secret = secrets.token_hex(_ID_BYTES), secrets.token_urlsafe(_SECRET_BYTES)
         key = ApiKey(
             key_id=key_id,
@@ -143,7 +144,7 @@ class KeyStore:
             row_rate=row_rate,
             created_at=now,
             created_by=actor,
-            expires_at=None if lifetime is None else now + lifetime,
+            expires_at=expires_at,
             revoked_at=None,
         )
         # The ledger first: a key that nobody wrote down must never open a door.
@@ -208,13 +209,22 @@ def split_key(text: str) -> tuple[str, str] | None:
     return (parts[1], parts[2]) if len(parts) == 3 and parts[0] == _PREFIX else None
 
 
-def _check(scopes: Collection[Scope], name: str, lifetime: timedelta | None) -> None:
+def _check(scopes: Collection[Scope], name: str) -> None:
     if not scopes:
         raise KeyRefused(f"A key needs a scope: {', '.join(Scope)}.")
     if len(name) > _LONGEST_NAME:
         raise KeyRefused(f"A name has at most {_LONGEST_NAME} characters. Got {len(name)}.")
-    if lifetime is not None and lifetime <= timedelta(0):
+
+
+def _expiry(now: datetime, lifetime: timedelta | None) -> datetime | None:
+    if lifetime is None:
+        return None
+    if lifetime <= timedelta(0):
         raise KeyRefused("A key must be valid for some time. Leave --expires out for ever.")
+    try:
+        return now + lifetime
+    except OverflowError:
+        raise KeyRefused("No calendar goes that far. Leave --expires out for ever.") from None
 
 
 def _details(key: ApiKey) -> dict[str, object]:

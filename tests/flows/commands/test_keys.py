@@ -1,0 +1,75 @@
+"""``whitecrow keys``: a key is shown once, bad input is one line, the ledger hears of each change."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from infra.ledger import Ledger
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Run:
+    """Runs the command on a state folder of its own."""
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-c", "from flows.cli import main; main()", "keys", *arguments],
+            capture_output=True, text=True, check=False,
+            env={**os.environ, "WHITECROW_HOME": str(tmp_path)},
+        )  # fmt: skip
+
+    return run
+
+
+def test_a_key_lives_from_its_making_to_its_revocation(keys: Run, tmp_path: Path) -> None:
+    made = json.loads(
+        keys(
+            "create", "--scope", "score", "--scope", "label", "--name", "checkout",
+            "--rate", "100/s", "--expires", "90d", "--actor", "ada", "--reason", "go live", "--json",
+        ).stdout
+    )  # fmt: skip
+    revoked = keys("revoke", made["key_id"], "--actor", "bob", "--reason", "rotated")
+    (listed,) = json.loads(keys("list", "--json").stdout)["keys"]
+
+    assert made["key"].startswith(f"wc_{made['key_id']}_")
+    assert (made["scopes"], made["rate"], made["state"]) == (["label", "score"], "100/s", "active")
+    assert revoked.returncode == 0
+    assert listed == {**{k: v for k, v in made.items() if k != "key"}, "state": "revoked"}
+    told = [(e.event, e.actor, e.reason) for e in Ledger(tmp_path / "whitecrow.db").entries()]
+    assert told == [("api_key_created", "ada", "go live"), ("api_key_revoked", "bob", "rotated")]
+
+
+def test_people_see_the_key_once_and_then_its_name(keys: Run) -> None:
+    shown = keys("create", "--scope", "admin", "--name", "ops", "--reason", "tests").stdout
+    listed = keys("list").stdout
+
+    text = shown.split()[0]
+    assert "not shown again" in shown
+    assert "ops" in listed
+    assert text.split("_", 2)[2] not in listed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["create", "--scope", "all", "--reason", "x"], "'all' is not one of"),
+        (["create", "--scope", "score"], "Missing option '--reason'"),
+        (["create", "--scope", "score", "--reason", "x", "--rate", "9"], "Got '9'"),
+        (["create", "--scope", "score", "--reason", "x", "--expires", "soon"], "got 'soon'"),
+        (["revoke", "nobody", "--reason", "x"], "no key 'nobody'"),
+    ],
+)
+def test_bad_input_is_one_line(keys: Run, arguments: list[str], line: str) -> None:
+    done = keys(*arguments)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert line in done.stderr

@@ -36,6 +36,7 @@ from serving.request_trace import finish_stage
 from serving.requests import TypedRow
 from serving.scored import ScoredRow
 from serving.scorer import Scorer
+from serving.shadow import Shadow, ShadowRow
 from serving.state_link import StateLink
 
 _DECLINE = "decline"
@@ -80,6 +81,7 @@ class OnlinePath:
         plan = velocity_plan(contract)
         self._scorer = scorer
         self.link = link
+        self.shadow: Shadow | None = None
         self._contract: Contract = contract
         self._plan = plan
         self._evaluator = VelocityEvaluator(plan)
@@ -186,6 +188,15 @@ class OnlinePath:
                 outcomes[at] = self._answer(row, arrivals[at], is_degraded=memory.pasts is None)
                 if not self._counts_declined and self._counts(outcomes[at]):
                     _lay_over(overlay, arrivals[at], memory.known[at])
+            # Without the past there is nothing to compare.
+            if self.shadow is not None and memory.pasts is not None:
+                self.shadow.offer(
+                    [
+                        ShadowRow(arrivals[at].decision_id, arrivals[at].row, over_time)
+                        for at, over_time in zip(wave, velocity, strict=True)
+                        if isinstance(outcomes[at], Answer)
+                    ]
+                )
         return outcomes
 
     def _waves(self, arrivals: Sequence[_Arrival], fit: Sequence[int]) -> list[list[int]]:

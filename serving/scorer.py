@@ -151,6 +151,20 @@ class Scorer:
         ids = (row.get(self._contract.columns.id or "") for row in rows)
         return [self._row(batch, at, row_id) for at, row_id in enumerate(ids)]
 
+    def decide_typed(
+        self, rows: Sequence[TypedRow], velocity: VelocityMatrix | None = None
+    ) -> ScoredBatch:
+        """Score rows that :meth:`read_rows` typed and return all but the reasons.
+
+        Args:
+            rows: At least one.
+            velocity: Features over time of each row, where the contract declares any.
+
+        Raises:
+            UnscorableRow: If a row holds a number that no network can work with.
+        """
+        return self._score(self._preparer.of_rows(rows, velocity), with_reasons=False)
+
     def score_requests(
         self, rows: Sequence[Mapping[str, Any]], velocity: VelocityMatrix | None = None
     ) -> ScoredBatch:
@@ -160,7 +174,7 @@ class Scorer:
             RequestRefused: If a row is not fit to be scored.
         """
         typed = [self._reader.read(row) for row in rows]
-        return self._score(self._preparer.of_rows(typed, velocity), with_reasons=False)
+        return self.decide_typed(typed, velocity)
 
     def _read(self, row: Mapping[str, Any]) -> TypedRow | RequestRefused:
         try:

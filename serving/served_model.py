@@ -13,6 +13,7 @@ from serving.request_context import RequestContext
 from serving.requests import TypedRow
 from serving.scored import ScoredRow
 from serving.scorer import Scorer
+from serving.shadow import Shadow, ShadowRow
 from serving.use_count import UseCount
 
 
@@ -27,6 +28,7 @@ class ServedModel:
     Attributes:
         users: The requests that it answers: it is let go after the last one.
         loaded_at: When it was loaded and verified.
+        shadow_refusal: Which challenger it has and why that scores nothing; None where it does.
     """
 
     def __init__(
@@ -40,12 +42,25 @@ class ServedModel:
         self.path = path
         self.users = UseCount()
         self.loaded_at = datetime.now(UTC)
+        self.shadow_refusal: dict[str, str] | None = None
         self._let_go = let_go
+        self._shadow: Shadow | None = None
 
     @property
     def name(self) -> str:
         """The model's name."""
         return self.scorer.name
+
+    @property
+    def shadow(self) -> Shadow | None:
+        """The challenger that scores the same rows beside it."""
+        return self._shadow
+
+    @shadow.setter
+    def shadow(self, shadow: Shadow | None) -> None:
+        self._shadow = shadow
+        if self.path is not None:
+            self.path.shadow = shadow
 
     @property
     def waits_for_state(self) -> bool:
@@ -96,4 +111,15 @@ class ServedModel:
         if self.path is not None:
             return self.path.answer_rows(rows)
         scored = self.scorer.score_typed(rows)
-        return [answer(row, self.scorer) if isinstance(row, ScoredRow) else row for row in scored]
+        outcomes: list[Answer | RequestRefused] = [
+            answer(row, self.scorer) if isinstance(row, ScoredRow) else row for row in scored
+        ]
+        if self._shadow is not None:
+            self._shadow.offer(
+                [
+                    ShadowRow(outcome.decision_id, row)
+                    for row, outcome in zip(rows, outcomes, strict=True)
+                    if isinstance(outcome, Answer)
+                ]
+            )
+        return outcomes

@@ -102,6 +102,7 @@ class ServedModels:
             "trained_at": manifest.created_at.isoformat(timespec="seconds"),
             "online_state": link
             and {"reachable": link.is_reachable, "events_waiting": link.n_kept},
+            **({"challenger": challenger} if (challenger := _challenger_of(model)) else {}),
         }
 
 
@@ -231,6 +232,18 @@ def load_models(
     """Return every model that a service is to serve (:class:`ModelSource`), once and for all."""
     source = ModelSource(home, references, verify_key=verify_key, state_uri=state_uri)
     return source.load_all()
+
+
+def _challenger_of(model: ServedModel) -> dict[str, str] | None:
+    """Return which challenger a model has, and whether it scores the same rows in the shadow."""
+    if model.shadow is None:
+        return model.shadow_refusal
+    scorer = model.shadow.scorer
+    return {
+        "version": scorer.model_version,
+        "policy_version": scorer.policy_version,
+        "state": "in the shadow",
+    }
 
 
 def _refuse_repeated_names(names: Sequence[str]) -> None:

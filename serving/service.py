@@ -1,26 +1,36 @@
-"""The BentoML service: processes, health and metrics are BentoML's, the rest is ``serving.http``.
+"""The BentoML service: processes and health are BentoML's, the rest is ``serving.http``.
 
 Start it with :func:`serving.launch.serve`, or ``bentoml serve serving.service:ScoringService``.
 """
-
-import gc
 
 import bentoml
 
 from infra.logs import configure_logs
 from infra.settings import Settings
+from serving.access.admission import Limits
+from serving.access.connections import bound_connections
+from serving.access.gate import Gate
+from serving.challengers import Challengers
 from serving.http import ScoringApp
-from serving.served_models import load_models
+from serving.metrics.collections import count_collections
+from serving.polling import Poll
+from serving.served_models import ModelSource
+from serving.shadow import ShadowScoring
+from serving.shadow_log import open_shadow_log
+from serving.swapping import ModelSwapper, freeze_garbage_collection
 
 application = ScoringApp()
+bound_connections()
 
 
 # The settings cure what makes BentoML slow at the tail: a timer kept for each request until the
-# time-out, a log line and a span per request, and full garbage collections over all modules.
+# time-out, a log line and a span per request, and full garbage collections over all modules. Its
+# metrics go by path, whatever strangers ask for; ours go by route.
 @bentoml.service(
     name="whitecrow",
     traffic={"timeout": 2},
     logging={"access": {"enabled": False}},
+    metrics={"enabled": False},
     tracing={"excluded_urls": [".*"]},
 )
 @bentoml.asgi_app(application, path="/")
@@ -30,18 +40,43 @@ class ScoringService:
     def __init__(self) -> None:
         settings = Settings()
         configure_logs(level="INFO", as_json=True)
-        application.serve(
-            load_models(
-                settings.root,
-                settings.served_models,
-                verify_key=settings.verify_key,
-                state_uri=settings.state_uri,
-            )
+        application.guard(
+            Gate(settings.database, address=settings.host, auth=settings.auth),
+            Limits(
+                deadline_seconds=settings.deadline_seconds,
+                batch_deadline_seconds=settings.batch_deadline_seconds,
+                max_under_way=settings.max_under_way,
+            ),
         )
-        gc.collect()
-        gc.freeze()
+        source = ModelSource(
+            settings.root,
+            settings.served_models,
+            verify_key=settings.verify_key,
+            state_uri=settings.state_uri,
+        )
+        application.serve(source.load_all())
+        recorder = application.recorder
+        freeze_garbage_collection()
+        count_collections(recorder.tally)
+        log = open_shadow_log(settings.root / "shadow.db")
+        self._shadow = ShadowScoring(log, recorder.tally)
+        swapper = ModelSwapper(application, source, recorder.tally)
+        challengers = Challengers(application, source, self._shadow)
+
+        def look() -> None:
+            swapper.look()
+            challengers.look()
+
+        self._polls = [
+            Poll(look, what="live models"),
+            Poll(recorder.published.publish, what="metrics"),
+        ]
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
         """Apply what still waits for an online state, and close it."""
+        for poll in self._polls:
+            poll.close()
+        self._shadow.close()
         application.close()
+        application.recorder.published.withdraw()

@@ -109,7 +109,9 @@ def running_service(
     host = _address(host)
     check_port_is_free(host, port)
     check_exposure(host, auth=Settings().auth, has_keys=bool(KeyStore(home / "whitecrow.db").all()))
-    load_models(home, names, verify_key=verify_key, state_uri=state_uri).close()
+    load_models(
+        home, names, verify_key=verify_key, state_uri=state_uri, rules=Settings().rules
+    ).close()
     command = [sys.executable, "-m", "bentoml", "serve", _SERVICE]
     command += ["--host", host, "--port", str(port)]
     # BentoML's own files are of no use after the service, and two services must not share them.

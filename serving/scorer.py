@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -26,6 +26,24 @@ from serving.scored import ScoredBatch, ScoredRow, UnscorableRow, joined
 _ROWS_AT_ONCE = 1 << 15
 
 
+class RowRulings(Protocol):
+    """What people decide of rows whatever the model says (:mod:`serving.hard_rules`)."""
+
+    def apply(
+        self,
+        rows: Sequence[TypedRow],
+        scored: Sequence[ScoredRow],
+        *,
+        at_least_review: bool = False,
+    ) -> list[ScoredRow | RequestRefused]:
+        """Return the rows as people decide them."""
+        ...
+
+    def describe(self) -> dict[str, Any] | None:
+        """Return what is known of the rulings themselves; None where there are none."""
+        ...
+
+
 class Scorer:
     """One model with one policy.
 
@@ -37,6 +55,9 @@ class Scorer:
         policy_key_id: The trusted key that signed the policy; None where none is trusted.
         model: The bundle's network, where it is loaded already.
         threads: Parts of a table that are scored at the same time, each on a thread of its own.
+
+    Attributes:
+        rules: Have the last word on rows of requests, in a service; never on tables.
 
     Raises:
         PolicyMismatch: If the policy was made for another model, or decides by what its rows do
@@ -61,6 +82,7 @@ class Scorer:
         self.policy_version = policy_version
         self.policy_key_id = policy_key_id
         self.model = model or OnnxModel(bundle.model)
+        self.rules: RowRulings | None = None
         self._threads = threads
         self._contract = bundle.contract
         self._reader = RowReader(self._contract, bundle.feature_set.input_types)
@@ -149,7 +171,10 @@ class Scorer:
                 for at, row in enumerate(rows)
             ]
         ids = (row.get(self._contract.columns.id or "") for row in rows)
-        return [self._row(batch, at, row_id) for at, row_id in enumerate(ids)]
+        scored = [self._row(batch, at, row_id) for at, row_id in enumerate(ids)]
+        if self.rules is None:
+            return list(scored)
+        return self.rules.apply(rows, scored, at_least_review=at_least_review)
 
     def decide_typed(
         self, rows: Sequence[TypedRow], velocity: VelocityMatrix | None = None

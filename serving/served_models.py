@@ -11,6 +11,7 @@ from serving.model_changes import ModelChanges
 from serving.model_store import ModelStore, ResolvedModel, UnknownModel
 from serving.online_path import OnlinePath
 from serving.refusals import RequestRefused
+from serving.rule_book import RuleBook
 from serving.scorer import Scorer
 from serving.served_model import ServedModel
 from serving.state_links import StateLinks
@@ -102,6 +103,7 @@ class ServedModels:
             "trained_at": manifest.created_at.isoformat(timespec="seconds"),
             "online_state": link
             and {"reachable": link.is_reachable, "events_waiting": link.n_kept},
+            "hard_rules": scorer.rules and scorer.rules.describe(),
             **({"challenger": challenger} if (challenger := _challenger_of(model)) else {}),
         }
 
@@ -114,9 +116,11 @@ class ModelSource:
         references: Names, or names with an alias or a version; empty means every champion.
         verify_key: Public keys whose signatures count; default: those of the state folder.
         state_uri: Where online state is; default: SQLite files in the state folder.
+        rules: File or folder of hard rules; default: the folder ``rules`` of the state folder.
 
     Attributes:
         home: The state folder.
+        rules: The hard rules of its models.
         store: The bundles, policies and live records in it.
     """
 
@@ -127,11 +131,13 @@ class ModelSource:
         *,
         verify_key: str | None = None,
         state_uri: str | None = None,
+        rules: Path | str | None = None,
     ) -> None:
         self.store = ModelStore(home, verify_key=verify_key)
         self.home = home
         self._references = tuple(references)
         self._links = StateLinks(home / "state", state_uri)
+        self.rules = RuleBook(home / "rules" if rules is None else Path(rules))
 
     def load_all(self) -> ServedModels:
         """Return every model that is to be served, verified.
@@ -143,6 +149,7 @@ class ModelSource:
             BundleMismatch: If a bundle or policy does not verify.
             SignatureRefused: If one is unsigned, signed by an unknown key, or changed since.
             StateMismatch: If an online state was made for another feature set.
+            RulesUnusable: If a file of hard rules is no good.
             StateLocationError: If the state's URI names no kind of store.
         """
         references = self._references or tuple(self.store.live.all())
@@ -175,6 +182,7 @@ class ModelSource:
             },
         )
         contract = scorer.bundle.contract
+        scorer.rules = self.rules.rules_of(contract)
         if not velocity_plan(contract):
             return ServedModel(scorer)
         path = OnlinePath(scorer, self._links.take(contract))
@@ -228,9 +236,10 @@ def load_models(
     *,
     verify_key: str | None = None,
     state_uri: str | None = None,
+    rules: Path | str | None = None,
 ) -> ServedModels:
     """Return every model that a service is to serve (:class:`ModelSource`), once and for all."""
-    source = ModelSource(home, references, verify_key=verify_key, state_uri=state_uri)
+    source = ModelSource(home, references, verify_key=verify_key, state_uri=state_uri, rules=rules)
     return source.load_all()
 
 

@@ -53,6 +53,7 @@ class ScoringService:
             settings.served_models,
             verify_key=settings.verify_key,
             state_uri=settings.state_uri,
+            rules=settings.rules,
         )
         application.serve(source.load_all())
         recorder = application.recorder
@@ -70,6 +71,7 @@ class ScoringService:
         self._polls = [
             Poll(look, what="live models"),
             Poll(recorder.published.publish, what="metrics"),
+            Poll(source.rules.look, what="hard rules"),
         ]
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]

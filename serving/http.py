@@ -252,12 +252,11 @@ class ScoringApp:
             return await asyncio.to_thread(self.recorder.published.page)
         models = served.models
         if route.action == "models":
-            described = [self._described(model, caller) for model in models.by_name.values()]
+            described = [self._shown(each, caller) for each in models.describe_all()]
             return _JSON, encode({"models": described})
-        return _JSON, encode(self._described(models.get(route.model), caller))
+        return _JSON, encode(self._shown(models.describe(models.get(route.model)), caller))
 
-    def _described(self, model: ServedModel, caller: Caller) -> dict[str, Any]:
-        described = self.models.describe(model)
+    def _shown(self, described: dict[str, Any], caller: Caller) -> dict[str, Any]:
         if self._gate is not None:
             described["auth"] = self._gate.mode
         if caller.is_admin:

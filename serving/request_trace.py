@@ -57,7 +57,8 @@ class RequestTrace:
     @property
     def slowest(self) -> str:
         """The stage that took the most time."""
-        return max(self.seconds, key=self.seconds.__getitem__, default="answer")
+        seconds = dict(self.seconds)
+        return max(seconds, key=seconds.__getitem__, default="answer")
 
 
 _current: ContextVar[RequestTrace | None] = ContextVar("request_trace", default=None)

@@ -65,6 +65,6 @@ def _facts(trace: RequestTrace) -> dict[str, object]:
         "slowest": trace.slowest,
         "milliseconds": {
             "total": round(trace.total * 1e3, 2),
-            **{stage: round(seconds * 1e3, 2) for stage, seconds in trace.seconds.items()},
+            **{stage: round(seconds * 1e3, 2) for stage, seconds in dict(trace.seconds).items()},
         },
     }

@@ -88,11 +88,12 @@ class ServiceTally:
         """Count a request that has ended; return whether it was slow."""
         self.requests[trace.route, trace.status, trace.code] += 1
         stages = self.stages
-        for stage, seconds in trace.seconds.items():
+        # Copies: work that missed its deadline goes on, on its thread, and traces itself.
+        for stage, seconds in dict(trace.seconds).items():
             stages[stage].observe(seconds)
         total = trace.total
         stages[TOTAL].observe(total)
-        for answer in trace.answers:
+        for answer in tuple(trace.answers):
             model = answer.model
             name = model.name
             self.decisions[name, model.version, model.policy_version, answer.decision] += 1

@@ -41,6 +41,16 @@ class Answer(msgspec.Struct, frozen=True):
     degraded: bool = False
 
 
+class RepeatedAnswer(Answer, frozen=True, kw_only=True):
+    """The answer to a row that was decided before: the first one, to the last byte.
+
+    Attributes:
+        content: Its JSON, as it was sent first.
+    """
+
+    content: bytes
+
+
 def answer(
     row: ScoredRow, scorer: Scorer, *, decision_id: str | None = None, is_degraded: bool = False
 ) -> Answer:
@@ -75,6 +85,11 @@ def new_decision_id() -> str:
     value = value & ~(0xF000 << 64) | 0x7000 << 64
     value = value & ~(0xC000 << 48) | 0x8000 << 48
     return str(uuid.UUID(int=value))
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """Return the JSON of an answer; that of a repeated one is the first one's."""
+    return answer.content if isinstance(answer, RepeatedAnswer) else encode(answer)
 
 
 def encode(value: Any) -> bytes:

@@ -38,6 +38,9 @@ class RecordLayout:
         model_version: As the answers name it.
         policy_version: As the answers name it.
         secret: Of the log.
+
+    Attributes:
+        state: Name of the online state that they go into; None where there is none.
     """
 
     def __init__(
@@ -64,9 +67,7 @@ class RecordLayout:
         told = personal_features(contract)
         self._numeric = [at for at, name in enumerate(self.names.numeric) if name in told]
         self._categorical = [at for at, name in enumerate(self.names.categorical) if name in told]
-        plan = velocity_plan(contract)
-        self.state = f"{contract.name} {plan.state_key}" if plan.features else None
-        """Name of the online state that the decisions go into."""
+        self.state = state_name(contract)
         self._in_order: tuple[str, ...] = ()
 
     def identity(self, row: TypedRow, context: RequestContext, place: int | None) -> Identity:
@@ -174,6 +175,12 @@ class RecordLayout:
         if row_id is None or not self._is_id_personal:
             return row_id
         return self._secret.pseudonym(self.id_column or "id", row_id).hex()
+
+
+def state_name(contract: Contract) -> str | None:
+    """Return the name of a contract's online state; None where nothing looks back in time."""
+    plan = velocity_plan(contract)
+    return f"{contract.name} {plan.state_key}" if plan.features else None
 
 
 def personal_features(contract: Contract) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """The decision log in PostgreSQL, for workers of several machines. Needs the extra ``postgres``."""
 
 import contextlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -8,8 +9,8 @@ from urllib.parse import urlsplit
 
 from infra.errors import InputError
 from serving.decisions.chain import Group
-from serving.decisions.sql_store import Ask, Connection, SqlStore, SqlTransaction, tables
-from serving.decisions.sqlite_store import check_about
+from serving.decisions.sql_store import SqlStore
+from serving.decisions.sql_transaction import Connection, SqlTransaction, check_about, tables
 from serving.decisions.store import Claim, CommitInDoubt, LogUnreachable
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ class PostgresStore(SqlStore):
         port = f":{parts.port}" if parts.port else ""
         self.location = f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
         self._writer: psycopg.Connection[Any] | None = None
+        # Both ends of a deque may be used by several threads at once.
+        self._idle: deque[psycopg.Connection[Any]] = deque()
         with self.amending() as transaction:
             transaction.ask(_MAKING)
             for statement in tables(_DIALECT):
@@ -154,17 +157,34 @@ class PostgresStore(SqlStore):
             connection.execute("VACUUM log_subject_key")
 
     @contextmanager
-    def reading(self) -> Iterator[Ask]:
-        """Yield a function that runs one statement."""
-        with self._reachable(), contextlib.closing(self._connect(_AMENDING_MS)) as connection:
-            connection.autocommit = True
-            yield SqlTransaction(connection, _DIALECT).ask
+    def reading(self) -> Iterator[SqlTransaction]:
+        """Yield what asks on a connection of this process that is not in use."""
+        with self._reachable():
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._connect(_STATEMENT_MS)
+                connection.autocommit = True
+            try:
+                yield SqlTransaction(connection, _DIALECT)
+            except BaseException:
+                # The others were lost with it, where the server was started anew.
+                connection.close()
+                self._close_idle()
+                raise
+            self._idle.append(connection)
 
     def close(self) -> None:
-        """Let go of the connection that writes."""
+        """Let go of all connections."""
+        self._close_idle()
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            with contextlib.suppress(IndexError):
+                self._idle.pop().close()
 
     def _connect(self, statement_ms: int) -> "psycopg.Connection[Any]":
         settings = _SETTINGS.format(statement_ms=statement_ms, lock_ms=statement_ms)

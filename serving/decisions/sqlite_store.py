@@ -3,13 +3,14 @@
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from serving.decisions.chain import Group
-from serving.decisions.sql_store import FORMAT, Ask, Connection, SqlStore, SqlTransaction, tables
-from serving.decisions.store import Claim, CommitInDoubt, LogMismatch, LogUnreachable
+from serving.decisions.sql_store import SqlStore
+from serving.decisions.sql_transaction import Connection, SqlTransaction, check_about, tables
+from serving.decisions.store import Claim, LogMismatch, LogUnreachable
 
 BUSY_SECONDS = 0.4
 """How long a writer waits for another one; an answer must leave within the service's deadline."""
@@ -117,7 +118,7 @@ class SqliteStore(SqlStore):
     @contextmanager
     def writing(self) -> Iterator[SqlTransaction]:
         """Yield a durable transaction (:meth:`DecisionStore.writing`)."""
-        with self._reachable(), _committed(self._writer, self._in_doubt) as transaction:
+        with self._reachable(), _committed(self._writer) as transaction:
             yield transaction
 
     @contextmanager
@@ -125,7 +126,7 @@ class SqliteStore(SqlStore):
         """Yield a transaction on a connection of its own; what it deletes is overwritten."""
         with self._reachable(), contextlib.closing(self._connect(_AMENDING_SECONDS)) as connection:
             connection.execute("PRAGMA secure_delete = ON")
-            with _committed(connection, self._in_doubt) as transaction:
+            with _committed(connection) as transaction:
                 yield transaction
 
     def tidy(self) -> None:
@@ -135,10 +136,11 @@ class SqliteStore(SqlStore):
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     @contextmanager
-    def reading(self) -> Iterator[Ask]:
-        """Yield a function that runs one statement on this thread's read-only connection."""
+    def reading(self) -> Iterator[SqlTransaction]:
+        """Yield what asks on this thread's read-only connection."""
         with self._reachable():
-            yield self._reader()
+            reader: SqlTransaction | None = getattr(self._readers, "reader", None)
+            yield reader or self._new_reader()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -147,14 +149,12 @@ class SqliteStore(SqlStore):
                 connection.close()
             self._opened.clear()
 
-    def _reader(self) -> Ask:
-        ask: Ask | None = getattr(self._readers, "ask", None)
-        if ask is None:
-            connection = self._connect(BUSY_SECONDS)
-            connection.execute("PRAGMA query_only = ON")
-            self._keep(connection)
-            ask = self._readers.ask = connection.execute
-        return ask
+    def _new_reader(self) -> SqlTransaction:
+        connection = self._connect(BUSY_SECONDS)
+        connection.execute("PRAGMA query_only = ON")
+        self._keep(connection)
+        self._readers.reader = reader = SqlTransaction(connection, _DIALECT)
+        return reader
 
     def _connect(self, busy_seconds: float) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -184,7 +184,7 @@ class SqliteStore(SqlStore):
                 "file: WHITECROW_LOG_URI."
             )
         connection.execute("PRAGMA journal_mode = WAL")
-        with _committed(connection, self._in_doubt) as transaction:
+        with _committed(connection) as transaction:
             for statement in tables(_DIALECT):
                 transaction.ask(statement)
             check_about(transaction, fingerprint, self.location)
@@ -222,42 +222,14 @@ class SqliteStore(SqlStore):
             "some space, or set WHITECROW_LOG_URI."
         )
 
-    def _in_doubt(self, error: Exception) -> CommitInDoubt:
-        return CommitInDoubt(f"The decision log {self._path} failed while it committed: {error}.")
-
-
-def check_about(transaction: SqlTransaction, fingerprint: str, location: str) -> None:
-    """Say what a new log was made by, or check that an old one was made by the same.
-
-    Raises:
-        LogMismatch: If another release or another secret made it.
-    """
-    for row in (("format", FORMAT), ("secret", fingerprint)):
-        transaction.ask("INSERT INTO log_about VALUES (?, ?) ON CONFLICT DO NOTHING", row)
-    about = dict(transaction.ask("SELECT name, value FROM log_about").fetchall())
-    if about["format"] != FORMAT:
-        raise LogMismatch(
-            f"The decision log {location} has format {about['format']}, this release writes "
-            f"{FORMAT}. Name another one: WHITECROW_LOG_URI."
-        )
-    if about["secret"] != fingerprint:
-        raise LogMismatch(
-            f"The decision log {location} is sealed by another secret. Restore keys/decisions.key "
-            "from a backup (or set WHITECROW_LOG_SECRET), or name another log: WHITECROW_LOG_URI."
-        )
-
 
 @contextmanager
-def _committed(
-    connection: sqlite3.Connection, in_doubt: Callable[[Exception], CommitInDoubt]
-) -> Iterator[SqlTransaction]:
+def _committed(connection: sqlite3.Connection) -> Iterator[SqlTransaction]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield SqlTransaction(connection, _DIALECT)
-        try:
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise in_doubt(error) from error
+        # What fails here is rolled back: nothing of it is ever read.
+        connection.execute("COMMIT")
     except BaseException:
         # SQLite may have rolled back by itself, for example on a full disk.
         if connection.in_transaction:

@@ -102,6 +102,10 @@ class LogTransaction(Protocol):
         """Store that a state holds a writer's decisions up to this one."""
         ...
 
+    def touch(self, now: int) -> None:
+        """Write something of no meaning."""
+        ...
+
     def forget_answered(self, now: int, most: int) -> None:
         """Drop keys that count no more."""
         ...
@@ -179,8 +183,8 @@ class DecisionStore(Protocol):
         """Return what the columns of each feature set are called, by its hash."""
         ...
 
-    def subject_key(self, subject: bytes) -> bytes | None:
-        """Return the wrapped key of a subject."""
+    def subject_keys(self, subjects: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return the wrapped keys of subjects, of those who have one."""
         ...
 
     def destroy_key(self, subject: bytes) -> bool:

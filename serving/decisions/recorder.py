@@ -1,0 +1,270 @@
+"""What one model decides, written down before it is sent; what was decided before, sent again."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from serving.answers import Answer, RepeatedAnswer
+from serving.decisions.applied import AppliedMarks
+from serving.decisions.group_writer import Entry, Verdict
+from serving.decisions.layout import RecordLayout
+from serving.decisions.log import DecisionLog
+from serving.decisions.record import Draft, Identity, decoded_answer
+from serving.decisions.store import Answered
+from serving.decisions.submission import LogUnavailable
+from serving.refusals import RequestRefused
+from serving.request_context import RequestContext
+from serving.request_trace import current_trace, finish_stage
+from serving.requests import TypedRow
+from serving.scored import ScoredRow
+from serving.scorer import Scorer
+
+MOST_KEY_CHARACTERS = 255
+
+# The refusal has to leave before the deadline cuts the request off.
+_MARGIN_SECONDS = 0.05
+_PATIENCE_SECONDS = 5.0
+
+Outcome = Answer | RequestRefused
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a decision.
+
+    Attributes:
+        outcome: What the client gets.
+        decision_id: The decision that the row counts under; None where it was refused.
+        sequence: Its number in the log; None where this request wrote nothing.
+    """
+
+    outcome: Outcome
+    decision_id: str | None = None
+    sequence: int | None = None
+
+
+class Recorder:
+    """Writes down what one version of a model decides.
+
+    Args:
+        log: The process's log.
+        scorer: The model and its policy.
+        degrades: Whether rows are answered while the log is away, at least with ``review``.
+        requires_key: Whether a row needs an id, or its request an ``Idempotency-Key``.
+    """
+
+    def __init__(
+        self,
+        log: DecisionLog,
+        scorer: Scorer,
+        *,
+        degrades: bool = False,
+        requires_key: bool = False,
+    ) -> None:
+        self._log = log
+        self._degrades = degrades
+        self._requires_key = requires_key
+        self._layout = RecordLayout(
+            scorer.bundle.contract,
+            scorer.bundle.feature_set,
+            model_version=scorer.model_version,
+            policy_version=scorer.policy_version,
+            secret=log.secret,
+        )
+        state = self._layout.state
+        self.marks: AppliedMarks | None = None if state is None else log.marks(state)
+
+    def identify(
+        self, rows: Sequence[TypedRow], context: RequestContext, places: Sequence[int] | None
+    ) -> list[Identity]:
+        """Return what makes each row the same row again.
+
+        Args:
+            rows: As the contract types them.
+            context: Of their request.
+            places: Of the rows in their batch; None where one row came alone.
+
+        Raises:
+            RequestRefused: If the client's key is missing where it must not be, or too long.
+        """
+        key = context.idempotency_key
+        if key is not None and not 0 < len(key) <= MOST_KEY_CHARACTERS:
+            raise RequestRefused(
+                "invalid_idempotency_key",
+                f"An Idempotency-Key has 1 to {MOST_KEY_CHARACTERS} characters.",
+                status=400,
+            )
+        identities = [
+            self._layout.identity(row, context, None if places is None else places[at])
+            for at, row in enumerate(rows)
+        ]
+        if self._requires_key and any(identity.key is None for identity in identities):
+            raise RequestRefused(
+                "missing_idempotency_key",
+                "Rows of this model have no id: send the header Idempotency-Key.",
+                status=400,
+            )
+        return identities
+
+    def earlier(self, identity: Identity, row: TypedRow, *, on_loop: bool) -> Recorded | None:
+        """Return what was decided of a row before, as far as a look-up now tells.
+
+        Args:
+            identity: Of the row.
+            row: As the contract types it.
+            on_loop: Whether an event loop waits: it waits for no server.
+        """
+        if identity.key is None or (on_loop and not self._log.reads_are_local):
+            return None
+        found = self._log.find_answered(identity.key)
+        return None if found is None else self._repeated(found, identity, self._id_of(row))
+
+    def entry(
+        self,
+        identity: Identity,
+        row: TypedRow,
+        scored: ScoredRow,
+        answer: Answer,
+        context: RequestContext,
+        *,
+        counts: bool = False,
+    ) -> Entry:
+        """Return a decision, ready to be written down."""
+        trace = current_trace()
+        spent = {} if trace is None else trace.seconds
+        stages = {stage: round(seconds * 1e6) for stage, seconds in spent.items()}
+        draft = Draft(
+            identity, context.received_at, context.key_id, row, scored, answer, stages, counts
+        )
+        return Entry(draft, self._layout, self.marks)
+
+    def append(
+        self,
+        entries: Sequence[Entry],
+        context: RequestContext,
+        late: Callable[[list[Verdict]], None] | None = None,
+    ) -> list[Recorded]:
+        """Write decisions down and return what their clients get; blocks.
+
+        Args:
+            entries: Of one request.
+            context: Its deadline counts.
+            late: Called with the verdicts if they come after the request was refused.
+        """
+        if not entries:
+            return []
+        try:
+            verdicts = self._log.append(entries, _deadline(context), late=late)
+        except LogUnavailable as error:
+            return self._unwritten(entries, error)
+        finally:
+            finish_stage("log")
+        return self._written(entries, verdicts)
+
+    async def append_soon(
+        self, entries: Sequence[Entry], context: RequestContext
+    ) -> list[Recorded]:
+        """Write decisions down, as :meth:`append` does, without blocking the event loop."""
+        if not entries:
+            return []
+        try:
+            verdicts = await self._log.append_soon(entries, _deadline(context))
+        except LogUnavailable as error:
+            return self._unwritten(entries, error)
+        finally:
+            finish_stage("log")
+        return self._written(entries, verdicts)
+
+    def _written(self, entries: Sequence[Entry], verdicts: Sequence[Verdict]) -> list[Recorded]:
+        recorded = []
+        for entry, verdict in zip(entries, verdicts, strict=True):
+            draft = entry.draft
+            if verdict.earlier is not None:
+                recorded.append(self._repeated(verdict.earlier, draft.identity, draft.answer.id))
+            else:
+                answer = draft.answer
+                recorded.append(Recorded(answer, answer.decision_id, verdict.sequence))
+        return recorded
+
+    def _repeated(self, found: Answered, identity: Identity, row_id: str | None) -> Recorded:
+        if found.content != identity.content:
+            return Recorded(_reused(identity, self._layout.id_column))
+        content = self._layout.repeated(found.stored, row_id)
+        first = decoded_answer(content)
+        repeated = RepeatedAnswer(
+            **{name: getattr(first, name) for name in Answer.__struct_fields__}, content=content
+        )
+        return Recorded(repeated, first.decision_id)
+
+    def _unwritten(self, entries: Sequence[Entry], error: LogUnavailable) -> list[Recorded]:
+        """Return what clients get whose decisions are not on disk."""
+        if not self._degrades or error.is_in_doubt:
+            return [Recorded(_unavailable())] * len(entries)
+        recorded: list[Recorded] = []
+        new: dict[bytes, Entry] = {}
+        unnamed: list[Entry] = []
+        for entry in entries:
+            key = entry.draft.identity.key
+            known = None if key is None else new.get(key) or self._log.find_kept(key)
+            if known is not None:
+                recorded.append(self._kept_before(known, entry))
+                continue
+            kept = _degraded(entry)
+            recorded.append(Recorded(kept.draft.answer, kept.draft.answer.decision_id))
+            if key is None:
+                unnamed.append(kept)
+            else:
+                new[key] = kept
+        if not self._log.keep([*new.values(), *unnamed]):
+            return [Recorded(_unavailable())] * len(entries)
+        return recorded
+
+    def _kept_before(self, known: Entry, entry: Entry) -> Recorded:
+        identity = entry.draft.identity
+        if known.draft.identity.content != identity.content:
+            return Recorded(_reused(identity, self._layout.id_column))
+        return Recorded(known.draft.answer, known.draft.answer.decision_id)
+
+    def _id_of(self, row: TypedRow) -> str | None:
+        return None if self._layout.id_column is None else row.get(self._layout.id_column)
+
+
+def _degraded(entry: Entry) -> Entry:
+    """Return a decision as it leaves while the log is away: somebody has to look at it."""
+    answer = entry.draft.answer
+    decision = "review" if answer.decision == "approve" else answer.decision
+    degraded = msgspec.structs.replace(answer, decision=decision, degraded=True)
+    return replace(entry, draft=replace(entry.draft, answer=degraded, is_applied=True))
+
+
+def _deadline(context: RequestContext) -> float:
+    if context.deadline == math.inf:
+        return time.monotonic() + _PATIENCE_SECONDS
+    return context.deadline - _MARGIN_SECONDS
+
+
+def _reused(identity: Identity, id_column: str | None) -> RequestRefused:
+    if identity.is_header:
+        return RequestRefused(
+            "idempotency_key_reused",
+            "This Idempotency-Key came with another content before. Give each row its own key.",
+            status=409,
+        )
+    return RequestRefused(
+        "id_reused",
+        "A row with this id but another content was decided before. Give each row its own id.",
+        status=409,
+        field=id_column,
+    )
+
+
+def _unavailable() -> RequestRefused:
+    return RequestRefused(
+        "log_unavailable",
+        "The decision could not be written down. Send the request again.",
+        status=503,
+        retry=True,
+    )

@@ -20,6 +20,7 @@ from serving.access.gate import ANYBODY, Caller, Gate
 from serving.access.keys import Scope as KeyScope
 from serving.answers import encode
 from serving.docs_page import docs_page
+from serving.forced_answers import ForcedAnswers, with_forced
 from serving.label_requests import LabelReader
 from serving.metrics.recorder import RequestRecorder
 from serving.metrics.tally import ServiceTally
@@ -77,6 +78,7 @@ class ScoringApp:
         self.recorder = RequestRecorder(ServiceTally())
         self._served = _Served(ServedModels([]), {})
         self._gate: Gate | None = None
+        self._forced: ForcedAnswers | None = None
         self._limits = Limits()
         self._admission = Admission(self._limits.max_under_way)
 
@@ -85,10 +87,19 @@ class ScoringApp:
         """The models that answer now."""
         return self._served.models
 
-    def guard(self, gate: Gate, limits: Limits) -> None:
-        """Ask for keys and keep to limits from now on; called before anything is served."""
+    def guard(self, gate: Gate, limits: Limits, *, test_identities: bool = False) -> None:
+        """Ask for keys and keep to limits from now on; called before anything is served.
+
+        Args:
+            gate: Knows the keys.
+            limits: What this process bears.
+            test_identities: Whether some ids force their answer.
+        """
         self._gate, self._limits = gate, limits
         self._admission = Admission(limits.max_under_way)
+        if test_identities:
+            self._forced = ForcedAnswers(slow_seconds=limits.deadline_seconds / 2)
+            logger.warning("test identities are on: ids such as test:decline force their answer")
 
     def serve(self, models: ServedModels) -> None:
         """Answer for these models from now on; requests under way keep theirs.
@@ -193,6 +204,11 @@ class ScoringApp:
         if action == "score":
             caller.take_rows(1)
             act = _score_one
+            if self._forced is not None:
+                forced = self._forced.find(model.scorer, parse_row(body))
+                if forced is not None:
+                    await _send_whole(send, 200, encode(await forced.result()))
+                    return
         context = _context(caller, headers, self._limits.deadline_seconds)
         # What waits for a file or a server does so beside the event loop, which answers others.
         if model.waits_for_state:
@@ -213,6 +229,8 @@ class ScoringApp:
         headers: Headers,
     ) -> None:
         caller.take_rows(len(rows))
+        forced = {} if self._forced is None else self._forced.find_all(model.scorer, rows)
+        rows = [row for at, row in enumerate(rows) if at not in forced]
         context = _context(caller, headers, self._limits.batch_deadline_seconds)
         work = self._admission.begin(partial(_score_batch_held, model, rows, context))
         # A thousand explained rows may take longer than BentoML waits for the first byte: the
@@ -228,6 +246,8 @@ class ScoringApp:
         except Exception:
             logger.exception("batch failed", extra={"n_rows": len(rows)})
             body = encode({"results": [_INTERNAL.to_json()] * len(rows)})
+        if forced:
+            body = await with_forced(body, forced)
         await send({"type": "http.response.body", "body": body})
 
     def _route(self, path: str) -> _Route:
@@ -259,13 +279,17 @@ class ScoringApp:
     def _shown(self, described: dict[str, Any], caller: Caller) -> dict[str, Any]:
         if self._gate is not None:
             described["auth"] = self._gate.mode
+        if self._forced is not None:
+            described["test_identities"] = True
         if caller.is_admin:
             return described
         return {name: described[name] for name in _FOR_EVERYBODY if name in described}
 
 
 # What a key without the scope admin is shown of a model: enough to know what decides.
-_FOR_EVERYBODY = ("name", "version", "policy_version", "default", "state", "auth")
+_FOR_EVERYBODY = (
+    "name", "version", "policy_version", "default", "state", "auth", "test_identities",
+)  # fmt: skip
 _SCOPES = {
     "score": KeyScope.SCORE,
     "score/batch": KeyScope.SCORE,

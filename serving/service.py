@@ -47,6 +47,7 @@ class ScoringService:
                 batch_deadline_seconds=settings.batch_deadline_seconds,
                 max_under_way=settings.max_under_way,
             ),
+            test_identities=settings.test_identities,
         )
         source = ModelSource(
             settings.root,

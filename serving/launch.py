@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import InputError, Refusal
@@ -42,6 +44,53 @@ class ServiceNotReady(Refusal):
     """Raised when a service does not become ready in time, or ends instead."""
 
 
+class TlsUnusable(InputError):
+    """Raised when certificate and key are not both there, or do not belong together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What the service speaks HTTPS with; both files in PEM.
+
+    Raises:
+        TlsUnusable: If they cannot be read, or do not belong together.
+    """
+
+    certificate: Path
+    key: Path
+
+    def __post_init__(self) -> None:
+        try:
+            # Without a password there is nothing to ask a terminal for.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+                self.certificate, self.key, password=lambda: ""
+            )
+        except (OSError, ValueError) as error:
+            raise TlsUnusable(
+                f"Cannot speak HTTPS with {self.certificate} and {self.key} "
+                f"({error.strerror if isinstance(error, OSError) else error}). Give a certificate "
+                "and its key as PEM files, the key without a password."
+            ) from None
+
+    @classmethod
+    def of(cls, certificate: Path | None, key: Path | None) -> "Tls | None":
+        """Return both as one; None where neither is given.
+
+        Raises:
+            TlsUnusable: If only one is given, or they are no good.
+        """
+        if certificate is None and key is None:
+            return None
+        if certificate is None or key is None:
+            raise TlsUnusable("HTTPS needs both --ssl-certfile and --ssl-keyfile.")
+        return cls(certificate.resolve(), key.resolve())
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """BentoML's options for them."""
+        return ("--ssl-certfile", str(self.certificate), "--ssl-keyfile", str(self.key))
+
+
 def serve(
     names: Sequence[str] = (),
     *,
@@ -51,6 +100,7 @@ def serve(
     workers: int = 1,
     verify_key: str | None = None,
     state_uri: str | None = None,
+    tls: Tls | None = None,
 ) -> int:
     """Run the service until it is told to stop; return its exit status.
 
@@ -62,6 +112,7 @@ def serve(
         workers: Processes that answer.
         verify_key: Public keys whose signatures count; default: those of the state folder.
         state_uri: Where online state is; default: SQLite files in the state folder.
+        tls: Certificate and key to speak HTTPS with; default: plain HTTP.
 
     Raises:
         PortInUse: If the port is taken.
@@ -76,6 +127,7 @@ def serve(
         workers=workers,
         verify_key=verify_key,
         state_uri=state_uri,
+        tls=tls,
     ) as process:
         return process.wait()
 
@@ -90,6 +142,7 @@ def running_service(
     workers: int = 1,
     verify_key: str | None = None,
     state_uri: str | None = None,
+    tls: Tls | None = None,
     log: int | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start the service and stop it, with all its processes, when the block ends.
@@ -104,6 +157,7 @@ def running_service(
         workers: Processes that answer.
         verify_key: Public keys whose signatures count; default: those of the state folder.
         state_uri: Where online state is; default: SQLite files in the state folder.
+        tls: Certificate and key to speak HTTPS with; default: plain HTTP.
         log: File descriptor for what the service prints; None for this process's standard error.
     """
     host = _address(host)
@@ -113,7 +167,7 @@ def running_service(
         home, names, verify_key=verify_key, state_uri=state_uri, rules=Settings().rules
     ).close()
     command = [sys.executable, "-m", "bentoml", "serve", _SERVICE]
-    command += ["--host", host, "--port", str(port)]
+    command += ["--host", host, "--port", str(port), *(tls.options if tls else ())]
     # BentoML's own files are of no use after the service, and two services must not share them.
     with tempfile.TemporaryDirectory(prefix="whitecrow-service-") as scratch:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module

@@ -1,5 +1,6 @@
 """Commands around the service: the demonstration and the server."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,8 +33,11 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 3000,
     workers: Annotated[int, typer.Option(help="Server processes.", min=1)] = 1,
+    ssl_certfile: Annotated[Path | None, typer.Option(help="Certificate (PEM), for HTTPS.")] = None,
+    ssl_keyfile: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
 ) -> None:
     """Answer scoring requests over HTTP with the live version of each model."""
+    from serving.launch import Tls
     from serving.launch import serve as serve_models
 
     settings = Settings()
@@ -46,4 +50,5 @@ def serve(
         workers=workers,
         verify_key=settings.verify_key,
         state_uri=settings.state_uri,
+        tls=Tls.of(ssl_certfile, ssl_keyfile),
     )

@@ -3,7 +3,7 @@
 import getpass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -61,6 +61,24 @@ class Settings(BaseSettings):
     )
     test_identities: bool = Field(
         default=False, description="Whether ids such as test:decline force their answer."
+    )
+    log_uri: str | None = Field(
+        default=None,
+        description="Decision log: a postgresql:// URI or a file; default: HOME/decisions.db.",
+    )
+    log_secret: str | None = Field(
+        default=None,
+        description="Secret that seals the decision log, 64 hexadecimal digits; default: a file.",
+        repr=False,
+    )
+    log_on_stall: Literal["refuse", "degrade"] = Field(
+        default="refuse", description="What becomes of rows while the decision log is away."
+    )
+    require_idempotency_key: bool = Field(
+        default=False, description="Whether rows without an id need the header Idempotency-Key."
+    )
+    idempotency_days: float = Field(
+        default=7.0, gt=0, le=3650, description="How long a repeated row gets the first answer."
     )
     actor: str = Field(default_factory=getpass.getuser, description="Who changes what is served.")
 

@@ -18,7 +18,9 @@ import msgspec
 from serving.access.admission import Admission, Limits
 from serving.access.gate import ANYBODY, Caller, Gate
 from serving.access.keys import Scope as KeyScope
-from serving.answers import encode
+from serving.answers import Answer, RepeatedAnswer, encode, encode_answer
+from serving.decisions.log import DecisionLog
+from serving.decisions.lookup import decision_page
 from serving.docs_page import docs_page
 from serving.forced_answers import ForcedAnswers, with_forced
 from serving.label_requests import LabelReader
@@ -39,6 +41,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _METHODS = {"GET": ("GET", "HEAD"), "POST": ("POST",)}
 _JSON = b"application/json"
+_DECISIONS = "/v1/decisions/"
 _HTML = b"text/html; charset=utf-8"
 _IDEMPOTENCY_KEY = b"idempotency-key"
 _CLIENT_WENT_AWAY = 499
@@ -72,11 +75,13 @@ class ScoringApp:
 
     Attributes:
         recorder: Counts its requests.
+        decision_log: Where the models' decisions are found again; None where nowhere.
     """
 
     def __init__(self) -> None:
         self.recorder = RequestRecorder(ServiceTally())
         self._served = _Served(ServedModels([]), {})
+        self.decision_log: DecisionLog | None = None
         self._gate: Gate | None = None
         self._forced: ForcedAnswers | None = None
         self._limits = Limits()
@@ -216,7 +221,12 @@ class ScoringApp:
             answered = await self._admission.result(work, context.deadline)
         else:
             async with self._admission.until(context.deadline):
-                answered = act(model, body, context)
+                # A row waits for the log there, and no thread for the row.
+                answered = (
+                    await _score_one_soon(model, body, context)
+                    if act is _score_one
+                    else act(model, body, context)
+                )
         await _send_whole(send, 200, answered)
 
     async def _answer_batch(
@@ -253,6 +263,10 @@ class ScoringApp:
     def _route(self, path: str) -> _Route:
         if path in _ROUTES:
             return _ROUTES[path]
+        if path.startswith(_DECISIONS):
+            return _Route(
+                "decision", "GET", template=f"{_DECISIONS}{{decision_id}}", needs=KeyScope.ADMIN
+            )
         name, _, action = path.removeprefix("/v1/models/").partition("/")
         if path.startswith("/v1/models/") and name and f"/v1/{action}" in _OF_A_MODEL:
             template = f"/v1/models/{{name}}/{action}"
@@ -267,6 +281,9 @@ class ScoringApp:
         served = self._served
         if path in served.pages:
             return served.pages[path]
+        if route.action == "decision":
+            decision_id = path.removeprefix(_DECISIONS)
+            return _JSON, await decision_page(self.decision_log, decision_id)
         if path == "/metrics":
             # Reads a file for each process: beside the event loop.
             return await asyncio.to_thread(self.recorder.published.page)
@@ -338,13 +355,22 @@ def _held(act: _Act, model: ServedModel, body: bytes, context: RequestContext) -
 def _score_one(model: ServedModel, body: bytes, context: RequestContext) -> bytes:
     row = parse_row(body)
     finish_stage("parse")
-    outcome = model.answer_rows([row], context)[0]
+    return _given(model.answer_rows([row], context)[0])
+
+
+async def _score_one_soon(model: ServedModel, body: bytes, context: RequestContext) -> bytes:
+    row = parse_row(body)
+    finish_stage("parse")
+    return _given(await model.answer_row_soon(row, context))
+
+
+def _given(outcome: Answer | RequestRefused) -> bytes:
     if isinstance(outcome, RequestRefused):
         raise outcome
     trace = current_trace()
     if trace is not None:
         trace.answers.append(outcome)
-    return encode(outcome)
+    return encode_answer(outcome)
 
 
 def _report_labels(model: ServedModel, body: bytes, context: RequestContext) -> bytes:
@@ -366,18 +392,17 @@ def _score_batch(model: ServedModel, bodies: list[msgspec.Raw], context: Request
     results: list[Any] = [_parsed(body) for body in bodies]
     finish_stage("parse")
     sound = [at for at, result in enumerate(results) if not isinstance(result, RequestRefused)]
-    outcomes = model.answer_rows([results[at] for at in sound], context)
+    outcomes = model.answer_rows([results[at] for at in sound], context, sound)
     for at, outcome in zip(sound, outcomes, strict=True):
         results[at] = outcome
     _trace_rows(results)
-    return encode(
-        {
-            "results": [
-                result.to_json() if isinstance(result, RequestRefused) else result
-                for result in results
-            ]
-        }
-    )
+    return encode({"results": [_in_batch(result) for result in results]})
+
+
+def _in_batch(result: Answer | RequestRefused) -> Any:
+    if isinstance(result, RequestRefused):
+        return result.to_json()
+    return msgspec.Raw(result.content) if isinstance(result, RepeatedAnswer) else result
 
 
 def _trace_rows(results: list[Any]) -> None:

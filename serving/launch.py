@@ -6,7 +6,6 @@ import math
 import os
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import InputError, Refusal
@@ -23,6 +21,9 @@ from infra.settings import Settings
 from infra.signing import trusted_keys
 from serving.access.exposure import check_exposure
 from serving.access.keys import KeyStore
+from serving.access.tls import Tls
+from serving.decisions.opening import open_store
+from serving.decisions.store import LogUnreachable
 from serving.request_body import BODY_SECONDS
 from serving.served_models import load_models
 
@@ -42,53 +43,6 @@ class UnknownHost(InputError):
 
 class ServiceNotReady(Refusal):
     """Raised when a service does not become ready in time, or ends instead."""
-
-
-class TlsUnusable(InputError):
-    """Raised when certificate and key are not both there, or do not belong together."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """What the service speaks HTTPS with; both files in PEM.
-
-    Raises:
-        TlsUnusable: If they cannot be read, or do not belong together.
-    """
-
-    certificate: Path
-    key: Path
-
-    def __post_init__(self) -> None:
-        try:
-            # Without a password there is nothing to ask a terminal for.
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-                self.certificate, self.key, password=lambda: ""
-            )
-        except (OSError, ValueError) as error:
-            raise TlsUnusable(
-                f"Cannot speak HTTPS with {self.certificate} and {self.key} "
-                f"({error.strerror if isinstance(error, OSError) else error}). Give a certificate "
-                "and its key as PEM files, the key without a password."
-            ) from None
-
-    @classmethod
-    def of(cls, certificate: Path | None, key: Path | None) -> "Tls | None":
-        """Return both as one; None where neither is given.
-
-        Raises:
-            TlsUnusable: If only one is given, or they are no good.
-        """
-        if certificate is None and key is None:
-            return None
-        if certificate is None or key is None:
-            raise TlsUnusable("HTTPS needs both --ssl-certfile and --ssl-keyfile.")
-        return cls(certificate.resolve(), key.resolve())
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """BentoML's options for them."""
-        return ("--ssl-certfile", str(self.certificate), "--ssl-keyfile", str(self.key))
 
 
 def serve(
@@ -163,6 +117,7 @@ def running_service(
     host = _address(host)
     check_port_is_free(host, port)
     check_exposure(host, auth=Settings().auth, has_keys=bool(KeyStore(home / "whitecrow.db").all()))
+    _check_log(home)
     load_models(
         home, names, verify_key=verify_key, state_uri=state_uri, rules=Settings().rules
     ).close()
@@ -175,7 +130,8 @@ def running_service(
             env=_environment(names, home, workers, scratch)
             | _front(host)
             | _trust(verify_key, home)
-            | _state(state_uri),
+            | _state(state_uri)
+            | _log(),
             cwd=scratch,
             # Standard output is for results: BentoML's own lines go where logs go.
             stdout=_STDERR if log is None else log,
@@ -281,6 +237,20 @@ def _state(state_uri: str | None) -> dict[str, str]:
         return {}
     location = state_uri if "://" in state_uri else str(Path(state_uri).resolve())
     return {"WHITECROW_STATE_URI": location}
+
+
+def _check_log(home: Path) -> None:
+    """Refuse a decision log that no service could use; one that is away may come back."""
+    settings = Settings(home=home)
+    with contextlib.suppress(LogUnreachable):
+        open_store(settings).close()
+
+
+def _log() -> dict[str, str]:
+    uri = Settings().log_uri
+    if uri is None or "://" in uri:
+        return {}
+    return {"WHITECROW_LOG_URI": str(Path(uri).resolve())}
 
 
 @contextlib.contextmanager

@@ -1,14 +1,14 @@
 """Rows of a request whose features look back in time: from the online state, and back to it.
 
-In this order: read the state, features, score, decide, apply to the state, answer. A row that
-was not decided never counts, and a row that was answered counts once.
+In this order: read the state, features, score, decide, write down, apply to the state, answer. A
+row that was not decided never counts, and a row that was answered counts once.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from features.contract import Contract
@@ -18,6 +18,7 @@ from features.online.events import Event, EventReader, LabelReport
 from features.online.overlay import BatchOverlay
 from features.online.past import Past, entity_layouts
 from features.online.state import (
+    LATENESS,
     Applied,
     Clock,
     ClockSkewRefused,
@@ -30,14 +31,21 @@ from features.online.state import (
 from features.velocity import velocity_plan
 from serving.answers import Answer, answer, new_decision_id
 from serving.batch_order import waves, with_repeats
+from serving.decisions.applied import AppliedMarks
+from serving.decisions.group_writer import Verdict
+from serving.decisions.record import Identity
+from serving.decisions.recorder import Recorded, Recorder
 from serving.prepared_rows import VelocityMatrix
 from serving.refusals import RequestRefused
+from serving.request_context import RequestContext
 from serving.request_trace import finish_stage
 from serving.requests import TypedRow
 from serving.scored import ScoredRow
 from serving.scorer import Scorer
 from serving.shadow import Shadow, ShadowRow
 from serving.state_link import StateLink
+
+logger = logging.getLogger(__name__)
 
 _DECLINE = "decline"
 
@@ -49,6 +57,7 @@ class _Arrival:
     row: TypedRow
     event: Event
     decision_id: str
+    identity: Identity | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,14 @@ class _Memory:
     known: list[Applied | None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """What was decided of an arrival."""
+
+    scored: ScoredRow
+    answer: Answer
+
+
 _Outcome = Answer | RequestRefused
 
 
@@ -73,39 +90,65 @@ class OnlinePath:
     Args:
         scorer: Of a contract with features over time.
         link: The way to the state of that contract.
+        recorder: Writes decisions down; without one they are answered right away.
         clock: The present moment, which events must not be too far ahead of.
     """
 
-    def __init__(self, scorer: Scorer, link: StateLink, *, clock: Clock = system_clock) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        link: StateLink,
+        *,
+        recorder: Recorder | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
         contract = scorer.bundle.contract
         plan = velocity_plan(contract)
         self._scorer = scorer
         self.link = link
+        self.recorder = recorder
         self.shadow: Shadow | None = None
         self._contract: Contract = contract
         self._plan = plan
         self._evaluator = VelocityEvaluator(plan)
         self._events = EventReader(contract)
         self._layouts = entity_layouts(plan)
+        self._retention = max((layout.horizon for layout in self._layouts), default=0)
+        self._retention += microseconds(LATENESS)
+        self._newest: int | None = None
         self._guard = SkewGuard(microseconds(contract.policy.max_clock_skew), clock)
         self._refuses = contract.policy.on_stall == "refuse"
         self._counts_declined = contract.policy.count_declined
 
-    def answer_rows(self, rows: Sequence[TypedRow]) -> list[_Outcome]:
+    def answer_rows(
+        self,
+        rows: Sequence[TypedRow],
+        context: RequestContext | None = None,
+        places: Sequence[int] | None = None,
+    ) -> list[_Outcome]:
         """Return an answer or a refusal for each row, in order.
 
         A row sees the rows before it, as if they had been sent one by one.
+
+        Args:
+            rows: As the contract types them.
+            context: Of their request.
+            places: Of the rows in their batch; None where one row came alone.
+
+        Raises:
+            RequestRefused: If the client's ``Idempotency-Key`` is no good.
         """
-        outcomes: list[Any] = [self._arrive(row) for row in rows]
-        places = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, _Arrival)]
-        if not places:
+        context = context or RequestContext()
+        outcomes = self._arrivals(rows, context, places)
+        at_hand = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, _Arrival)]
+        if not at_hand:
             return outcomes
-        arrivals: list[_Arrival] = [outcomes[at] for at in places]
+        arrivals: list[_Arrival] = [outcomes[at] for at in at_hand]
         try:
-            decided = self._settled(arrivals)
+            decided = self._settled(arrivals, context)
         except StateUnreachable:
             decided = [_unavailable()] * len(arrivals)
-        for at, outcome in zip(places, decided, strict=True):
+        for at, outcome in zip(at_hand, decided, strict=True):
             outcomes[at] = outcome
         return outcomes
 
@@ -124,7 +167,27 @@ class OnlinePath:
         except StateUnreachable:
             raise _unavailable() from None
 
-    def _arrive(self, row: TypedRow) -> _Arrival | RequestRefused:
+    def close(self) -> None:
+        """Apply what still waits for the state, and let go of it."""
+        self.link.close()
+        if self.recorder is not None and self.recorder.marks is not None:
+            self._kept_are_applied(self.recorder.marks)
+            self.recorder.marks.settle()
+
+    def _arrivals(
+        self, rows: Sequence[TypedRow], context: RequestContext, places: Sequence[int] | None
+    ) -> list[Any]:
+        """Return each row as an arrival, or what becomes of it right away."""
+        if self.recorder is None:
+            return [self._arrive(row, None) for row in rows]
+        arrived: list[Any] = []
+        identities = self.recorder.identify(rows, context, places)
+        for row, identity in zip(rows, identities, strict=True):
+            earlier = self.recorder.earlier(identity, row, on_loop=False)
+            arrived.append(self._arrive(row, identity) if earlier is None else earlier.outcome)
+        return arrived
+
+    def _arrive(self, row: TypedRow, identity: Identity | None) -> _Arrival | RequestRefused:
         decision_id = new_decision_id()
         own_id = row.get(self._contract.columns.id) if self._contract.columns.id else None
         event = self._events.read(row, own_id or decision_id)
@@ -134,21 +197,73 @@ class OnlinePath:
         except ClockSkewRefused as error:
             field = self._contract.event_time_column
             return RequestRefused("clock_skew", str(error), status=400, field=field)
-        return _Arrival(row, event, decision_id)
+        return _Arrival(row, event, decision_id, identity)
 
-    def _settled(self, arrivals: Sequence[_Arrival]) -> list[_Outcome]:
-        """Decide arrivals and let those that count become the past of later rows."""
+    def _settled(self, arrivals: Sequence[_Arrival], context: RequestContext) -> list[_Outcome]:
+        """Decide arrivals, write it down, and let those that count be the past of later rows."""
         memory = self._recall([arrival.event for arrival in arrivals])
-        outcomes = self._decided(arrivals, memory)
-        # The decision log's place: what is not written down must not count.
-        counted = [at for at, outcome in enumerate(outcomes) if self._counts(outcome)]
+        decisions = self._decided(arrivals, memory)
+        recorded = self._recorded(arrivals, decisions, context)
+        counted = [at for at, each in enumerate(recorded) if self._counts(each.outcome)]
+        outcomes: list[_Outcome] = [each.outcome for each in recorded]
+        events = [_under(arrivals[at].event, recorded[at], arrivals[at]) for at in counted]
+        sequences = [recorded[at].sequence for at in counted]
         try:
-            applied = self._apply([arrivals[at].event for at in counted])
+            self._apply(events, [sequence for sequence in sequences if sequence is not None])
         except StateUnreachable:
-            applied, outcomes = [], _replaced(outcomes, counted, _unavailable())
-        for at, what in zip(counted, applied, strict=False):
-            outcomes[at] = self._after(outcomes[at], what)
+            for at in counted:
+                outcomes[at] = _unavailable()
         return outcomes
+
+    def _recorded(
+        self,
+        arrivals: Sequence[_Arrival],
+        decisions: Sequence[_Decision | RequestRefused],
+        context: RequestContext,
+    ) -> list[Recorded]:
+        """Write decisions down and return what their clients get."""
+        recorder = self.recorder
+        recorded: list[Recorded | None] = [None] * len(decisions)
+        entries, places = [], []
+        for at, (arrival, decision) in enumerate(zip(arrivals, decisions, strict=True)):
+            if isinstance(decision, RequestRefused):
+                recorded[at] = Recorded(decision)
+            elif recorder is None or arrival.identity is None:
+                recorded[at] = Recorded(decision.answer, arrival.decision_id)
+            else:
+                places.append(at)
+                entries.append(
+                    recorder.entry(
+                        arrival.identity,
+                        arrival.row,
+                        decision.scored,
+                        decision.answer,
+                        context,
+                        counts=self._counts(decision.answer),
+                    )
+                )
+        if recorder is not None and entries:
+            late = self._when_late(
+                [arrivals[at].event for at in places], [entry.draft.counts for entry in entries]
+            )
+            for at, each in zip(places, recorder.append(entries, context, late), strict=True):
+                recorded[at] = each
+        return [each for each in recorded if each is not None]
+
+    def _when_late(
+        self, events: Sequence[Event], counts: Sequence[bool]
+    ) -> Callable[[list[Verdict]], None]:
+        """Return what lets rows count that were written down after their request was refused."""
+
+        def keep(verdicts: list[Verdict]) -> None:
+            found = [
+                (event, verdict.sequence)
+                for event, does, verdict in zip(events, counts, verdicts, strict=True)
+                if does and verdict.sequence is not None
+            ]
+            self._keep([event for event, _ in found], [sequence for _, sequence in found])
+
+        return keep
 
     def _recall(self, events: Sequence[Event]) -> _Memory:
         """Return what the state knows.
@@ -158,14 +273,16 @@ class OnlinePath:
         """
 
         def question(state: OnlineState) -> _Memory:
-            # Of a single row, applying it tells soon enough.
-            known: list[Applied | None] = [None]
-            if len(events) > 1:
-                known = state.seen(events)
+            # What the state refuses must not be written down first.
+            known = state.seen(events)
+            if self._newest is None:
+                self._newest = state.newest()
             return _Memory(state.past(events), known)
 
         try:
             memory = self.link.ask(question)
+            if self.recorder is not None and self.recorder.marks is not None:
+                self._kept_are_applied(self.recorder.marks)
         except StateUnreachable:
             if self._refuses:
                 raise
@@ -173,7 +290,9 @@ class OnlinePath:
         finish_stage("state")
         return _Memory(memory.pasts, with_repeats(events, memory.known))
 
-    def _decided(self, arrivals: Sequence[_Arrival], memory: _Memory) -> list[_Outcome]:
+    def _decided(
+        self, arrivals: Sequence[_Arrival], memory: _Memory
+    ) -> list[_Decision | RequestRefused]:
         outcomes: list[Any] = [_id_reused(self._contract)] * len(arrivals)
         fit = [at for at in range(len(arrivals)) if memory.known[at] is not Applied.CONFLICT]
         overlay = BatchOverlay(self._plan)
@@ -185,8 +304,10 @@ class OnlinePath:
                 at_least_review=memory.pasts is None,
             )
             for at, row in zip(wave, scored, strict=True):
-                outcomes[at] = self._answer(row, arrivals[at], is_degraded=memory.pasts is None)
-                if not self._counts_declined and self._counts(outcomes[at]):
+                decision = self._decision(row, arrivals[at], is_degraded=memory.pasts is None)
+                outcomes[at] = decision
+                counts = isinstance(decision, _Decision) and self._counts(decision.answer)
+                if not self._counts_declined and counts:
                     _lay_over(overlay, arrivals[at], memory.known[at])
             # Without the past there is nothing to compare.
             if self.shadow is not None and memory.pasts is not None:
@@ -194,7 +315,7 @@ class OnlinePath:
                     [
                         ShadowRow(arrivals[at].decision_id, arrivals[at].row, over_time)
                         for at, over_time in zip(wave, velocity, strict=True)
-                        if isinstance(outcomes[at], Answer)
+                        if isinstance(outcomes[at], _Decision)
                     ]
                 )
         return outcomes
@@ -225,50 +346,75 @@ class OnlinePath:
                 _lay_over(overlay, arrivals[at], memory.known[at])
         return np.array(values, dtype=np.float64)
 
-    def _answer(
+    def _decision(
         self, row: ScoredRow | RequestRefused, arrival: _Arrival, *, is_degraded: bool
-    ) -> _Outcome:
+    ) -> _Decision | RequestRefused:
         if isinstance(row, RequestRefused):
             return row
-        return answer(row, self._scorer, decision_id=arrival.decision_id, is_degraded=is_degraded)
+        if self._is_too_late(arrival.event):
+            # Some of what it looks back to has been dropped already.
+            flag = f"too_late:{self._contract.event_time_column}"
+            row = replace(row, flags=(*row.flags, flag))
+        given = answer(row, self._scorer, decision_id=arrival.decision_id, is_degraded=is_degraded)
+        return _Decision(row, given)
+
+    def _is_too_late(self, event: Event) -> bool:
+        newest = self._newest
+        is_late = newest is not None and event.event_time < newest - self._retention
+        self._newest = event.event_time if newest is None else max(newest, event.event_time)
+        return is_late
 
     def _counts(self, outcome: _Outcome) -> bool:
         if isinstance(outcome, RequestRefused):
             return False
         return self._counts_declined or outcome.decision != _DECLINE
 
-    def _apply(self, events: Sequence[Event]) -> list[Applied | None]:
-        """Apply events; where the state is away and the policy goes on, they are kept for it.
+    def _apply(self, events: Sequence[Event], sequences: Sequence[int]) -> None:
+        """Apply events; where the state is away, they are kept for it.
+
+        Args:
+            events: Of answers that count.
+            sequences: Of those that were written down now.
 
         Raises:
-            StateUnreachable: If the state is away and the policy refuses then.
+            StateUnreachable: If the state is away, the policy refuses then, and nothing of the
+                events is written down: the log would replay what it holds.
         """
         if not events:
-            return []
+            return
         try:
-            return list(self.link.ask(lambda state: state.apply(events)))
+            applied = self.link.ask(lambda state: state.apply(events))
         except StateUnreachable:
-            if self._refuses:
+            if self._refuses and self.recorder is None:
                 raise
-            self.link.keep(events)
-            return [None] * len(events)
+            self._keep(events, sequences)
+        else:
+            if Applied.CONFLICT in applied:
+                # Only if another process took the id in between, past the log: by a backfill.
+                n_events = list(applied).count(Applied.CONFLICT)
+                logger.warning("ids were taken in between", extra={"n_events": n_events})
+            if self.recorder is not None and self.recorder.marks is not None:
+                self.recorder.marks.done(sequences)
         finally:
             finish_stage("state")
 
-    def _after(self, outcome: _Outcome, applied: Applied | None) -> _Outcome:
-        if applied is Applied.CONFLICT:
-            return _id_reused(self._contract)
-        if applied is Applied.TOO_LATE and isinstance(outcome, Answer):
-            # Some of what it looks back to has been dropped already.
-            flag = f"too_late:{self._contract.event_time_column}"
-            return msgspec.structs.replace(outcome, flags=(*outcome.flags, flag))
-        return outcome
+    def _keep(self, events: Sequence[Event], sequences: Sequence[int]) -> None:
+        self.link.keep(events)
+        # In this order: what is kept here has to be among what is waited for there.
+        if self.recorder is not None and self.recorder.marks is not None:
+            self.recorder.marks.keep(sequences)
+
+    def _kept_are_applied(self, marks: AppliedMarks) -> None:
+        if not self.link.n_kept and not self.link.has_lost_some:
+            marks.kept_are_applied()
 
 
-def _replaced(
-    outcomes: Sequence[_Outcome], places: Sequence[int], refusal: RequestRefused
-) -> list[_Outcome]:
-    return [refusal if at in set(places) else outcome for at, outcome in enumerate(outcomes)]
+def _under(event: Event, recorded: Recorded, arrival: _Arrival) -> Event:
+    """Return the event under the decision that counts: an earlier one, if there is one."""
+    is_named_by_decision = event.id == arrival.decision_id
+    if is_named_by_decision and recorded.decision_id not in {None, arrival.decision_id}:
+        return replace(event, id=str(recorded.decision_id))
+    return event
 
 
 def _lay_over(overlay: BatchOverlay, arrival: _Arrival, known: Applied | None) -> None:

@@ -1,12 +1,15 @@
 """One model as it answers: its scorer and, where features look back in time, its online state."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from features.online.events import LabelReport
 from features.online.state import LabelCounts
-from serving.answers import Answer, answer
+from serving.answers import Answer, RepeatedAnswer, answer
+from serving.decisions.group_writer import Entry
+from serving.decisions.recorder import Recorded, Recorder
 from serving.online_path import OnlinePath
 from serving.refusals import RequestRefused
 from serving.request_context import RequestContext
@@ -23,6 +26,7 @@ class ServedModel:
     Args:
         scorer: A verified scorer.
         path: The way through the online state; None where no feature looks back in time.
+        recorder: Writes decisions down; without one they are answered right away.
         let_go: Lets go of what the path goes through, where others may go through it too.
 
     Attributes:
@@ -36,10 +40,14 @@ class ServedModel:
         scorer: Scorer,
         path: OnlinePath | None = None,
         *,
+        recorder: Recorder | None = None,
         let_go: Callable[[], None] | None = None,
     ) -> None:
         self.scorer = scorer
         self.path = path
+        self.recorder = recorder
+        if path is not None:
+            path.recorder = recorder
         self.users = UseCount()
         self.loaded_at = datetime.now(UTC)
         self.shadow_refusal: dict[str, str] | None = None
@@ -70,21 +78,55 @@ class ServedModel:
     def answer_rows(
         self,
         rows: Sequence[Mapping[str, Any]],
-        context: RequestContext | None = None,  # noqa: ARG002 - the decision log reads it
+        context: RequestContext | None = None,
+        places: Sequence[int] | None = None,
     ) -> list[Answer | RequestRefused]:
-        """Return an answer or a refusal for each row of a request, in order.
+        """Return an answer or a refusal for each row of a request, in order; may block.
 
         Args:
             rows: As clients send them.
             context: Of the request; default: one that arrives now, from nobody in particular.
+            places: Of the rows in their batch; None where one row came alone.
+
+        Raises:
+            RequestRefused: If the client's ``Idempotency-Key`` is no good.
         """
+        context = context or RequestContext()
         outcomes: list[Any] = self.scorer.read_rows(rows)
-        places = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, dict)]
-        if places:
-            decided = self._answer_typed([outcomes[at] for at in places])
-            for at, outcome in zip(places, decided, strict=True):
-                outcomes[at] = outcome
+        good = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, dict)]
+        if not good:
+            return outcomes
+        typed: list[TypedRow] = [outcomes[at] for at in good]
+        of_good = None if places is None else [places[at] for at in good]
+        if self.path is not None:
+            decided = self.path.answer_rows(typed, context, of_good)
+        else:
+            begun = self._begin(typed, context, of_good, on_loop=False)
+            recorded = self.recorder.append(begun.entries, context) if self.recorder else []
+            decided = self._finish(begun, recorded)
+        for at, outcome in zip(good, decided, strict=True):
+            outcomes[at] = outcome
         return outcomes
+
+    async def answer_row_soon(
+        self, row: Mapping[str, Any], context: RequestContext
+    ) -> Answer | RequestRefused:
+        """Return the answer to one row, or its refusal, without blocking the event loop.
+
+        For models without a state only (:attr:`waits_for_state`).
+
+        Raises:
+            RequestRefused: If the client's ``Idempotency-Key`` is no good.
+        """
+        assert self.path is None, "a state is waited for on a thread"
+        (typed,) = self.scorer.read_rows([row])
+        if isinstance(typed, RequestRefused):
+            return typed
+        begun = self._begin([typed], context, None, on_loop=True)
+        recorded = []
+        if self.recorder is not None:
+            recorded = await self.recorder.append_soon(begun.entries, context)
+        return self._finish(begun, recorded)[0]
 
     def report_labels(self, reports: Sequence[LabelReport]) -> LabelCounts:
         """Feed labels to the features that look back at them.
@@ -105,21 +147,75 @@ class ServedModel:
         if self._let_go is not None:
             self._let_go()
         elif self.path is not None:
-            self.path.link.close()
+            self.path.close()
 
-    def _answer_typed(self, rows: Sequence[TypedRow]) -> list[Answer | RequestRefused]:
-        if self.path is not None:
-            return self.path.answer_rows(rows)
-        scored = self.scorer.score_typed(rows)
-        outcomes: list[Answer | RequestRefused] = [
-            answer(row, self.scorer) if isinstance(row, ScoredRow) else row for row in scored
+    def _begin(
+        self,
+        rows: Sequence[TypedRow],
+        context: RequestContext,
+        places: Sequence[int] | None,
+        *,
+        on_loop: bool,
+    ) -> "_Begun":
+        """Decide rows, as far as that was not done before."""
+        if self.recorder is None:
+            return _Begun(rows, self._decided(rows))
+        outcomes: list[Any] = []
+        identities = self.recorder.identify(rows, context, places)
+        for row, identity in zip(rows, identities, strict=True):
+            earlier = self.recorder.earlier(identity, row, on_loop=on_loop)
+            outcomes.append(None if earlier is None else earlier.outcome)
+        new = [at for at, outcome in enumerate(outcomes) if outcome is None]
+        begun = _Begun(rows, outcomes)
+        if new:
+            for at, scored in zip(
+                new, self.scorer.score_typed([rows[at] for at in new]), strict=True
+            ):
+                if isinstance(scored, RequestRefused):
+                    outcomes[at] = scored
+                    continue
+                outcomes[at] = answer(scored, self.scorer)
+                begun.places.append(at)
+                begun.entries.append(
+                    self.recorder.entry(identities[at], rows[at], scored, outcomes[at], context)
+                )
+        return begun
+
+    def _decided(self, rows: Sequence[TypedRow]) -> list[Answer | RequestRefused]:
+        return [
+            answer(row, self.scorer) if isinstance(row, ScoredRow) else row
+            for row in self.scorer.score_typed(rows)
         ]
+
+    def _finish(
+        self, begun: "_Begun", recorded: Sequence[Recorded]
+    ) -> list[Answer | RequestRefused]:
+        """Return what clients get, once it is known what was written down."""
+        for at, each in zip(begun.places, recorded, strict=True):
+            begun.outcomes[at] = each.outcome
         if self._shadow is not None:
             self._shadow.offer(
                 [
                     ShadowRow(outcome.decision_id, row)
-                    for row, outcome in zip(rows, outcomes, strict=True)
-                    if isinstance(outcome, Answer)
+                    for row, outcome in zip(begun.rows, begun.outcomes, strict=True)
+                    if isinstance(outcome, Answer) and not isinstance(outcome, RepeatedAnswer)
                 ]
             )
-        return outcomes
+        return begun.outcomes
+
+
+@dataclass(slots=True)
+class _Begun:
+    """Rows that are decided, and not yet written down.
+
+    Attributes:
+        rows: As the contract types them.
+        outcomes: Of each.
+        entries: What is to be written down.
+        places: The rows that the entries are of.
+    """
+
+    rows: Sequence[TypedRow]
+    outcomes: list[Answer | RequestRefused]
+    entries: list[Entry] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from features.velocity import velocity_plan
+from serving.decisions.opening import Recording
 from serving.live import CHALLENGER, CHAMPION
 from serving.model_changes import ModelChanges
 from serving.model_store import ModelStore, ResolvedModel, UnknownModel
@@ -117,6 +118,7 @@ class ModelSource:
         verify_key: Public keys whose signatures count; default: those of the state folder.
         state_uri: Where online state is; default: SQLite files in the state folder.
         rules: File or folder of hard rules; default: the folder ``rules`` of the state folder.
+        recording: How decisions are written down; without it they are not.
 
     Attributes:
         home: The state folder.
@@ -132,11 +134,15 @@ class ModelSource:
         verify_key: str | None = None,
         state_uri: str | None = None,
         rules: Path | str | None = None,
+        recording: Recording | None = None,
     ) -> None:
         self.store = ModelStore(home, verify_key=verify_key)
         self.home = home
         self._references = tuple(references)
-        self._links = StateLinks(home / "state", state_uri)
+        self._links = StateLinks(
+            home / "state", state_uri, log=None if recording is None else recording.log
+        )
+        self._recording = recording
         self.rules = RuleBook(home / "rules" if rules is None else Path(rules))
 
     def load_all(self) -> ServedModels:
@@ -183,10 +189,13 @@ class ModelSource:
         )
         contract = scorer.bundle.contract
         scorer.rules = self.rules.rules_of(contract)
+        recorder = None if self._recording is None else self._recording.of(scorer)
         if not velocity_plan(contract):
-            return ServedModel(scorer)
+            return ServedModel(scorer, recorder=recorder)
         path = OnlinePath(scorer, self._links.take(contract))
-        return ServedModel(scorer, path, let_go=lambda: self._links.give_back(contract))
+        return ServedModel(
+            scorer, path, recorder=recorder, let_go=lambda: self._links.give_back(contract)
+        )
 
     def load_scorer(self, wanted: ResolvedModel, *, like: Scorer | None = None) -> Scorer:
         """Return a verified scorer, on the network of ``like`` if that is of the same version.
@@ -237,9 +246,17 @@ def load_models(
     verify_key: str | None = None,
     state_uri: str | None = None,
     rules: Path | str | None = None,
+    recording: Recording | None = None,
 ) -> ServedModels:
     """Return every model that a service is to serve (:class:`ModelSource`), once and for all."""
-    source = ModelSource(home, references, verify_key=verify_key, state_uri=state_uri, rules=rules)
+    source = ModelSource(
+        home,
+        references,
+        verify_key=verify_key,
+        state_uri=state_uri,
+        rules=rules,
+        recording=recording,
+    )
     return source.load_all()
 
 

@@ -38,6 +38,9 @@ class StateLink:
         open_state: Opens the state; called when it is first needed.
         pause: Seconds to leave a state alone that did not answer.
         now: A clock that never goes back, in seconds.
+
+    Attributes:
+        has_lost_some: Whether events were ever given up.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class StateLink:
         self._kept: deque[Event] = deque()
         self._away: StateUnreachable | None = None
         self._away_until = 0.0
+        self.has_lost_some = False
 
     @property
     def is_reachable(self) -> bool:
@@ -99,6 +103,7 @@ class StateLink:
             for _ in range(n_lost):
                 self._kept.popleft()
         if n_lost:
+            self.has_lost_some = True
             logger.error(
                 "events given up: the online state is away for too long",
                 extra={"n_events": n_lost, "n_kept": MOST_KEPT},

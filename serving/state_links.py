@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import NamedTuple
 
 from features.contract import Contract
 from features.online.opening import open_state
-from features.online.state import StateUnreachable
+from features.online.state import OnlineState, StateUnreachable
 from features.velocity import velocity_plan
+from serving.decisions.layout import state_name
+from serving.decisions.log import DecisionLog
+from serving.decisions.replay import with_tail
 from serving.state_link import StateLink
 
 logger = logging.getLogger(__name__)
@@ -34,9 +38,13 @@ class StateLinks:
     Args:
         folder: Where SQLite files lie.
         state_uri: A server or a file instead.
+        log: Its end is applied to a state that is opened.
     """
 
-    def __init__(self, folder: Path, state_uri: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, state_uri: str | None = None, *, log: DecisionLog | None = None
+    ) -> None:
+        self._log = log
         self._folder = folder
         self._state_uri = state_uri
         self._lock = threading.Lock()
@@ -65,17 +73,29 @@ class StateLinks:
             unused = self._links.pop(key) if not self._n_users[key] else None
         if unused is not None:
             unused.close()
+            self._settle(contract, unused)
+
+    def _settle(self, contract: Contract, link: StateLink) -> None:
+        """Remember that a state holds all that it was given: it was closed."""
+        name = state_name(contract)
+        if self._log is None or name is None:
+            return
+        marks = self._log.marks(name)
+        if not link.n_kept and not link.has_lost_some:
+            marks.kept_are_applied()
+        marks.settle()
 
     def _open(self, contract: Contract) -> StateLink:
-        link = StateLink(
-            partial(
-                open_state,
-                contract,
-                self._state_uri,
-                folder=self._folder,
-                patience=_PATIENCE_SECONDS,
-            )
+        open_it: Callable[[], OnlineState] = partial(
+            open_state,
+            contract,
+            self._state_uri,
+            folder=self._folder,
+            patience=_PATIENCE_SECONDS,
         )
+        if self._log is not None:
+            open_it = partial(with_tail, open_it, contract, self._log)
+        link = StateLink(open_it)
         try:
             newest = link.ask(lambda state: state.newest())
             hottest = link.ask(lambda state: state.hot_entities(_MOST_HOT_NAMED))

@@ -32,7 +32,6 @@ class AppliedMarks:
         self._pending: set[int] = set()
         self._kept: list[int] = []
         self._settling: deque[tuple[float, dict[str, int]]] = deque()
-        self._is_final = False
 
     def begin(self, writer_id: str, sequences: Sequence[int], newest: int) -> None:
         """Say that decisions were written down that are still to be applied.
@@ -75,7 +74,9 @@ class AppliedMarks:
     def settle(self) -> None:
         """Say that the state has reached the disk, as when it is closed."""
         with self._lock:
-            self._is_final = True
+            marks = {name: at for _, each in self._settling for name, at in each.items()}
+            self._settling.clear()
+            self._settling.append((float("-inf"), marks | self._own()))
 
     def settled(self) -> dict[str, int]:
         """Return the marks, by writer, that may be stored; each is returned once."""
@@ -84,12 +85,13 @@ class AppliedMarks:
             if self._writer_id:
                 # A mark a second is enough.
                 last = self._settling[-1][0] if self._settling else float("-inf")
-                if self._is_final or moment - last >= 1.0:
-                    mark = min(self._pending) - 1 if self._pending else self._newest
-                    self._settling.append((moment, {self._writer_id: mark}))
+                if moment - last >= 1.0:
+                    self._settling.append((moment, self._own()))
             marks: dict[str, int] = {}
-            while self._settling and (
-                self._is_final or moment - self._settling[0][0] >= SETTLING_SECONDS
-            ):
+            while self._settling and moment - self._settling[0][0] >= SETTLING_SECONDS:
                 marks |= self._settling.popleft()[1]
             return marks
+
+    def _own(self) -> dict[str, int]:
+        mark = min(self._pending) - 1 if self._pending else self._newest
+        return {self._writer_id: mark} if self._writer_id else {}

@@ -37,7 +37,7 @@ def serve(
     ssl_keyfile: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
 ) -> None:
     """Answer scoring requests over HTTP with the live version of each model."""
-    from serving.launch import Tls
+    from serving.access.tls import Tls
     from serving.launch import serve as serve_models
 
     settings = Settings()

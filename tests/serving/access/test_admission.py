@@ -89,10 +89,14 @@ def test_what_is_given_up_while_it_waits_for_a_thread_never_starts() -> None:
 def test_work_on_the_loop_has_the_same_bounds() -> None:
     async def main() -> None:
         admission = Admission(1)
-        with pytest.raises(RequestRefused, match="took too long"):
+
+        async def hang() -> None:
             async with admission.until(soon()):
                 assert admission.n_under_way == 1
                 await asyncio.sleep(60)
+
+        with pytest.raises(RequestRefused, match="took too long"):
+            await hang()
         assert admission.n_under_way == 0
         async with admission.until(math.inf):
             with pytest.raises(RequestRefused, match="under way"):

@@ -96,7 +96,8 @@ def _draw(run: RunFolder, report: EvaluationReport, costs: Figure | None) -> Non
     if costs is not None:
         figures["costs"] = costs
     training = read_json(run.training)
-    figures["training"] = _training_figure(training)
+    if training["history"]:
+        figures["training"] = _training_figure(training)
     if seen := training["memorisation"]:
         figures["memorisation"] = plot_memorisation([one["epochs"] for one in seen], seen)
     run.plots.mkdir(exist_ok=True)

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from flows.fitted_model import how_in_words
 from flows.release import Released
 from flows.run_folder import RunFolder, read_json
 
@@ -97,7 +98,7 @@ def describe_version(run: RunFolder) -> str:
     how = (
         f"Trained with **{training['config']['strategy']['kind']}** on "
         f"{sum(training['class_counts']):,} rows ({training['class_counts'][1]:,} positive), "
-        f"{training['how']['epochs']:.2f} epochs, chosen by {training['how']['by']}."
+        f"{how_in_words(training['how'])}."
     )
     judged = f"On {report['n_rows']:,} test rows ({report['n_positives']:,} positive):"
     found = [

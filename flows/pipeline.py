@@ -16,6 +16,7 @@ from prefect.tasks import Task
 
 from flows import evaluation, featurization, lineage, recalibration, release, training, validation
 from flows import search as strategy_search
+from flows.fitted_model import how_in_words
 from flows.orchestration import start_orchestration
 from flows.outcome import TrainingOutcome, describe_version
 from flows.progress import fit_progress, say, training_progress
@@ -112,13 +113,13 @@ def search(request: TrainRequest, run: Path, features: Path) -> TrainRequest:
 
 @task(name="train")
 def train(request: TrainRequest, run: Path, features: Path) -> None:
-    """Fit the network and export it as ONNX."""
+    """Fit the model, or take it as it was given, and export it as ONNX."""
     with training_progress() as report:
-        training.train_network(
+        training.train_model(
             features, request.config, RunFolder(run), device=request.device, on_progress=report
         )
     record = read_json(RunFolder(run).training)
-    say("trained", f"{record['how']['epochs']:.2f} epochs, chosen by {record['how']['by']}")
+    say("trained", how_in_words(record["how"]))
 
 
 @task(name="recalibrate")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.featurization import read_counts, read_features
+from flows.fitted_model import how_in_words
 from flows.outcome import HEADLINE_METRICS
 from flows.pages import picture_uri, render_page
 from flows.recalibration import read_policy
@@ -66,6 +67,8 @@ def write_report(request: TrainRequest, feature_folder: Path, run: RunFolder) ->
         impact=evaluation["impact"],
         policy=read_policy(run),
         training=training,
+        network=_network(training["config"]["strategy"]),
+        how=how_in_words(training["how"]),
         search=read_json(run.search_record) if run.search_record.is_file() else None,
         parity=read_json(run.parity),
         plots=_plots(run),
@@ -73,6 +76,12 @@ def write_report(request: TrainRequest, feature_folder: Path, run: RunFolder) ->
     )
     with write_atomically(run.report) as staging:
         staging.write_text(page, "utf-8")
+
+
+def _network(strategy: dict[str, Any]) -> str | None:
+    """Return the kind of the network, None where there is none."""
+    found = strategy.get("extractor", strategy).get("network")
+    return None if found is None else str(found["kind"])
 
 
 def _metric_rows(report: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,9 +6,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from balancing.rivals.registry import RELEASED_KINDS
 from balancing.strategies.strategy import Device
 from features.contract import Contract, read_contract
 from flows.moments import RequestError, aware, parse_moment
+from flows.registration.config import OUTPUTS, RegisteredConfig
 from flows.run_config import RunConfig, read_run_config
 
 
@@ -65,6 +67,7 @@ def train_request(
     config: Path | None = None,
     seed: int | None = None,
     search_budget: float | None = None,
+    include: str | None = None,
     as_of: str | None = None,
     **values: Any,
 ) -> TrainRequest:
@@ -74,9 +77,52 @@ def train_request(
         RunConfigError: If the configuration file is wrong.
         RequestError: If a value is.
     """
-    run_config = read_run_config(config, strategy=strategy, seed=seed, search_budget=search_budget)
+    run_config = read_run_config(
+        config, strategy=strategy, seed=seed, search_budget=search_budget, include=include
+    )
+    if run_config.strategy.kind in RELEASED_KINDS and values.get("device") == "cuda":
+        raise RequestError("--device: trees grow on the processor. Say cpu, or leave it out.")
+    return checked_request(config=run_config, as_of=parse_moment(as_of), **values)
+
+
+def registration_request(
+    model: Path, *, output: str | None = None, as_of: str | None = None, **values: Any
+) -> TrainRequest:
+    """Return the request to release a model that was made elsewhere.
+
+    Args:
+        model: An ONNX file.
+        output: What it puts out: logits, log_odds or probability; None to find out.
+        as_of: A moment, ISO 8601.
+        values: Of :class:`TrainRequest`.
+
+    Raises:
+        ModelRefused: If the file cannot be released, whatever the data.
+        RequestError: If a value is wrong.
+    """
+    # ONNX is not there where models are only asked about.
+    from flows.registration.user_model import read_user_model
+
     try:
-        return TrainRequest(config=run_config, as_of=parse_moment(as_of), **values)
+        strategy = RegisteredConfig.model_validate(
+            {"file": str(model), "sha256": read_user_model(model).sha256, "output": output}
+        )
+    except ValidationError:
+        raise RequestError(
+            f"--output must be one of {', '.join(OUTPUTS)}. Got {output!r}."
+        ) from None
+    config = RunConfig(strategy=strategy)
+    return checked_request(config=config, as_of=parse_moment(as_of), **values)
+
+
+def checked_request(**values: Any) -> TrainRequest:
+    """Return a request, or say which option is wrong.
+
+    Raises:
+        RequestError: If a value is.
+    """
+    try:
+        return TrainRequest(**values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]).replace("_", "-")

@@ -14,10 +14,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from balancing.strategies.registry import StrategyConfig, read_strategy
 from flows.bakeoff.members import find_member
 from flows.bakeoff.plan import Job, JobResult
 from flows.bakeoff.schedule import OnDone, run_jobs
+from flows.released_strategy import ReleasedStrategy, read_released
 from flows.run_config import RunConfig, SearchConfig
 from flows.run_folder import RunFolder, write_json
 
@@ -34,7 +34,7 @@ class SearchOutcome:
         tried: Every candidate that was started, best first, for the record.
     """
 
-    strategy: StrategyConfig
+    strategy: ReleasedStrategy
     validation_average_precision: float
     tried: tuple[dict[str, Any], ...]
 
@@ -126,7 +126,7 @@ def _chosen(jobs: Sequence[Job], results: dict[str, JobResult]) -> SearchOutcome
     if best.validation_average_precision is None:
         raise RuntimeError(f"Plain training did not finish: {best.why_not}")
     return SearchOutcome(
-        read_strategy(best.strategy),
+        read_released(best.strategy),
         best.validation_average_precision,
         tuple(
             {

@@ -1,5 +1,6 @@
-"""Training: from a feature table to an ONNX network and the logits a policy is fitted on."""
+"""Training: from a feature table to an ONNX model and the logits a policy is fitted on."""
 
+import hashlib
 import logging
 from dataclasses import asdict
 from datetime import datetime
@@ -12,16 +13,19 @@ import polars as pl
 from numpy.typing import NDArray
 
 from balancing.dataset import IntArray, LabelledArrays
-from balancing.export import export_onnx
+from balancing.export import onnx_bytes
 from balancing.inference import OnnxModel
 from balancing.memorisation import memorisation_of
 from balancing.networks.head import linear_head
-from balancing.strategies.registry import build_strategy
+from balancing.rivals.lightgbm import LightGbmConfig
+from balancing.rivals.xgboost import XgBoostConfig
+from balancing.strategies.registry import StrategyConfig, build_strategy
 from balancing.strategies.strategy import Device
 from balancing.training_trace import Observation
 from features.contract import Contract
 from flows.featurization import read_features
-from flows.fitting import FeatureRows, FitSettings, OnProgress, Trained, fit, rows_of
+from flows.fitted_model import FittedModel
+from flows.fitting import FeatureRows, FitSettings, OnProgress, fit, rows_of
 from flows.kept_rows import (
     calibration_frame,
     row_digests,
@@ -30,15 +34,19 @@ from flows.kept_rows import (
     write_fitted_rows,
     write_training_segments,
 )
+from flows.registration.config import RegisteredConfig
+from flows.registration.registering import take_registered
 from flows.run_config import RunConfig
 from flows.run_folder import RunFolder, write_json
+from flows.tree_training import fit_trees
+from infra.storage import write_atomically
 
 logger = logging.getLogger(__name__)
 
 _N_PARITY_PER_CLASS = 500
 
 
-def train_network(
+def train_model(
     feature_folder: Path,
     config: RunConfig,
     run: RunFolder,
@@ -46,11 +54,51 @@ def train_network(
     device: Device = "auto",
     on_progress: OnProgress | None = None,
 ) -> None:
-    """Fit a network and write it, its calibration logits and its history to the run's folder."""
+    """Fit a model and write it, its calibration logits and its history to the run's folder."""
     rows = FeatureRows.of(*read_features(feature_folder))
-    table, arrays, feature_set = rows.table, rows.arrays, rows.feature_set
+    table, arrays, contract = rows.table, rows.arrays, rows.contract
+    model = _fitted(rows, config, device=device, on_progress=on_progress)
+    with write_atomically(run.onnx) as staging:
+        staging.write_bytes(model.onnx)
+    _write_kept_rows(run, table, contract, model)
+    if contract.event_time_column is None:
+        seen = arrays.take(_judged_on(table, model))
+        write_fitted_rows(run.fitted_rows, row_digests(seen.numeric, seen.categorical))
+    _write_trained_logits(run, table, arrays, model)
+    record = _record(run, arrays, model, config) | _periods(table, model)
+    write_json(run.training, record)
+    facts = {"sha256": record["model_sha256"], "how": model.how["by"]}
+    logger.info("model trained", extra=facts)
+
+
+def _fitted(
+    rows: FeatureRows, config: RunConfig, *, device: Device, on_progress: OnProgress | None
+) -> FittedModel:
+    """Return what the configuration asks for: a network, trees, or a model made elsewhere."""
+    strategy = config.strategy
+    if isinstance(strategy, RegisteredConfig):
+        return take_registered(rows, strategy)
+    if isinstance(strategy, LightGbmConfig | XgBoostConfig):
+        return fit_trees(
+            rows,
+            strategy,
+            seed=config.seed,
+            few_positives=config.few_positives,
+            n_folds=config.n_folds,
+        )
+    return _fit_network(rows, strategy, config, device=device, on_progress=on_progress)
+
+
+def _fit_network(
+    rows: FeatureRows,
+    strategy: StrategyConfig,
+    config: RunConfig,
+    *,
+    device: Device,
+    on_progress: OnProgress | None,
+) -> FittedModel:
     settings = FitSettings(
-        build_strategy(config.strategy),
+        build_strategy(strategy),
         seed=config.seed,
         few_positives=config.few_positives,
         n_folds=config.n_folds,
@@ -59,40 +107,43 @@ def train_network(
         observer=memorisation_of,
     )
     trained = fit(rows, settings)
-    sha256 = export_onnx(
-        trained.fitted.network,
-        run.onnx,
-        n_numeric=len(feature_set.numeric),
-        n_categorical=len(feature_set.categorical),
+    fitted, half = trained.fitted, trained.calibration_logits[:, 1]
+    return FittedModel(
+        onnx=onnx_bytes(
+            fitted.network,
+            n_numeric=len(rows.feature_set.numeric),
+            n_categorical=len(rows.feature_set.categorical),
+        ),
+        logits=fitted.logits,
+        fit_index=trained.fit_index,
+        calibration_index=trained.calibration_index,
+        calibration_logits=np.stack([-half, half], axis=1),
+        how=trained.how,
+        seconds=fitted.trace.seconds,
+        head=linear_head(fitted.network),
+        notes=fitted.trace.notes,
+        history=tuple(asdict(record) for record in fitted.trace.records),
+        memorisation=tuple(_observed(observation) for observation in trained.observations),
     )
-    _write_kept_rows(run, table, feature_set.contract, trained)
-    if feature_set.contract.event_time_column is None:
-        seen = arrays.take(_judged_on(table, trained))
-        write_fitted_rows(run.fitted_rows, row_digests(seen.numeric, seen.categorical))
-    _write_trained_logits(run, table, arrays, trained)
-    record = _record(run, arrays, trained, config, sha256) | _periods(table, trained)
-    write_json(run.training, record)
-    logger.info("network trained", extra={"sha256": sha256, "how": trained.how["by"]})
 
 
 def _write_kept_rows(
-    run: RunFolder, table: pl.DataFrame, contract: Contract, trained: Trained
+    run: RunFolder, table: pl.DataFrame, contract: Contract, model: FittedModel
 ) -> None:
-    half = trained.calibration_logits[:, 1]
-    rows, columns = table[trained.calibration_index], segment_columns(table, contract)
-    kept = calibration_frame(rows, contract, columns, np.stack([-half, half], axis=1))
+    rows, columns = table[model.calibration_index], segment_columns(table, contract)
+    kept = calibration_frame(rows, contract, columns, model.calibration_logits)
     write_calibration(run.calibration, kept)
-    write_training_segments(run.training_segments, table[trained.fit_index], columns)
+    write_training_segments(run.training_segments, table[model.fit_index], columns)
 
 
-def _judged_on(table: pl.DataFrame, trained: Trained) -> IntArray:
-    """Return the rows that the network was fitted on, or the length of its training chosen by."""
-    return np.union1d(trained.fit_index, rows_of(table, "validation"))
+def _judged_on(table: pl.DataFrame, model: FittedModel) -> IntArray:
+    """Return the rows that the model was fitted on, or the length of its training chosen by."""
+    return np.union1d(model.fit_index, rows_of(table, "validation"))
 
 
-def _periods(table: pl.DataFrame, trained: Trained) -> dict[str, str | None]:
-    """Return the newest time that the network was fitted or stopped on, and the oldest of test."""
-    fitted = table["event_time"][_judged_on(table, trained)].max()
+def _periods(table: pl.DataFrame, model: FittedModel) -> dict[str, str | None]:
+    """Return the newest time that the model was fitted or stopped on, and the oldest of test."""
+    fitted = table["event_time"][_judged_on(table, model)].max()
     test = table["event_time"][rows_of(table, "test")].min()
     moments = {"fitted_until": fitted, "test_from": test}
     return {
@@ -102,11 +153,11 @@ def _periods(table: pl.DataFrame, trained: Trained) -> dict[str, str | None]:
 
 
 def _write_trained_logits(
-    run: RunFolder, table: pl.DataFrame, arrays: LabelledArrays, trained: Trained
+    run: RunFolder, table: pl.DataFrame, arrays: LabelledArrays, model: FittedModel
 ) -> None:
-    """Keep what the network said before export, for the parity gates of the release."""
-    chosen = _newest_of_each_class(arrays.label, trained.fit_index)
-    logits = trained.fitted.logits(arrays.take(chosen))
+    """Keep what the model said before export, for the parity gates of the release."""
+    chosen = _newest_of_each_class(arrays.label, model.fit_index)
+    logits = model.logits(arrays.take(chosen))
     table[chosen].select("row_id", "label").with_columns(
         logit_negative=logits[:, 0], logit_positive=logits[:, 1]
     ).write_parquet(run.trained_logits)
@@ -118,22 +169,21 @@ def _newest_of_each_class(label: NDArray[np.int8], index: IntArray) -> IntArray:
 
 
 def _record(
-    run: RunFolder, arrays: LabelledArrays, trained: Trained, config: RunConfig, sha256: str
+    run: RunFolder, arrays: LabelledArrays, model: FittedModel, config: RunConfig
 ) -> dict[str, Any]:
-    fit_rows = arrays.take(trained.fit_index)
+    fit_rows = arrays.take(model.fit_index)
     logits = OnnxModel(run.onnx, threads=2).logits(fit_rows.numeric, fit_rows.categorical)
-    trace, head = trained.fitted.trace, linear_head(trained.fitted.network)
     return {
         "config": config.model_dump(mode="json"),
-        "how": trained.how,
-        "model_sha256": sha256,
+        "how": model.how,
+        "model_sha256": hashlib.sha256(model.onnx).hexdigest(),
         "class_counts": fit_rows.class_counts.tolist(),
         "mean_logits": logits.mean(axis=0, dtype=np.float64).tolist(),
-        "head": None if head is None else head.model_dump(mode="json"),
-        "seconds": trace.seconds,
-        "notes": list(trace.notes),
-        "history": [asdict(record) for record in trace.records],
-        "memorisation": [_observed(observation) for observation in trained.observations],
+        "head": None if model.head is None else model.head.model_dump(mode="json"),
+        "seconds": model.seconds,
+        "notes": list(model.notes),
+        "history": list(model.history),
+        "memorisation": list(model.memorisation),
     }
 
 

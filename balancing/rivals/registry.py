@@ -17,6 +17,12 @@ RivalConfig: TypeAlias = Annotated[
     Field(discriminator="kind"),
 ]
 
+TreeConfig: TypeAlias = LightGbmConfig | XgBoostConfig
+"""Of rivals that can be released in place of a network."""
+
+RELEASED_KINDS: tuple[str, ...] = ("lightgbm", "xgboost")
+"""Their names; so are their libraries called."""
+
 RIVALS: dict[type[BaseModel], Callable[[Any], Rival]] = {
     LightGbmConfig: LightGbm,
     XgBoostConfig: XgBoost,

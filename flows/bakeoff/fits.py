@@ -1,6 +1,5 @@
 """The two kinds of fit in a bake-off, networks and rivals, by one rule for few positives."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from balancing.dataset import IntArray
-from balancing.metrics.ranking import average_precision
 from balancing.rivals.registry import SEARCH_SPACES, build_rival, read_rival
-from balancing.rivals.rival import FittedRival, Rival
+from balancing.rivals.rival import Rival
 from balancing.strategies.registry import build_strategy, read_strategy
 from flows.bakeoff.plan import Job
-from flows.fitting import FeatureRows, FitSettings, fit, has_few_positives
+from flows.fitting import FeatureRows, FitSettings, fit
+from flows.rival_fitting import RivalSettings, fit_rival
 
 FloatArray = NDArray[np.float64]
 
@@ -94,56 +93,20 @@ def _log_odds(logits: NDArray[np.float32]) -> FloatArray:
 
 
 def _fit_rival(rows: FeatureRows, rival: Rival, job: Job) -> Fit:
-    test = _test_index(rows, job)
-    few = has_few_positives(rows, job.few_positives)
-    crossed = _rival_across_folds if few else _rival_with_validation
-    fitted, calibration, log_odds, reached, seconds, how = crossed(rows, rival, job)
-    scores = fitted.log_odds(rows.arrays.take(test)) if len(test) else np.empty(0)
-    return Fit(calibration, log_odds, test, scores, reached, seconds, how)
-
-
-_RivalFit = tuple[FittedRival, IntArray, FloatArray, float, float, dict[str, Any]]
-
-
-def _rival_with_validation(rows: FeatureRows, rival: Rival, job: Job) -> _RivalFit:
-    validation, calibration = rows.part("validation"), rows.index("calibration")
-    started = time.process_time()
-    fitted = rival.fit(
-        rows.part("train"), validation=validation, seed=job.seed, n_threads=job.n_threads
+    settings = RivalSettings(
+        seed=job.seed,
+        few_positives=job.few_positives,
+        n_folds=job.n_folds,
+        n_threads=job.n_threads,
     )
-    seconds = time.process_time() - started
-    reached = average_precision(validation.label, fitted.log_odds(validation))
-    how = {"by": "validation part", "rounds": fitted.n_rounds}
-    log_odds = fitted.log_odds(rows.arrays.take(calibration))
-    return fitted, calibration, log_odds, reached, seconds, how
-
-
-def _rival_across_folds(rows: FeatureRows, rival: Rival, job: Job) -> _RivalFit:
-    """Stop each fold early by its own rows, and fit on all rows for the folds' median length.
-
-    Networks have one length for all folds; that each fold of a rival may have its own is in the
-    rival's favour.
-    """
-    usable, folds = rows.folds(job.n_folds, seed=job.seed)
-    known = rows.arrays.take(usable)
-    index, log_odds, reached, lengths, positives = [], [], [], [], []
-    for number, fold in enumerate(folds):
-        held_out = known.take(fold.holdout_index)
-        fitted = rival.fit(
-            known.take(fold.fit_index),
-            validation=held_out,
-            seed=job.seed + number,
-            n_threads=job.n_threads,
-        )
-        index.append(fold.holdout_index)
-        log_odds.append(fitted.log_odds(held_out))
-        reached.append(average_precision(held_out.label, log_odds[-1]))
-        positives.append(int(held_out.label.sum()))
-        lengths.append(fitted.n_rounds or 0)
-    n_rounds = round(float(np.median(lengths))) if rival.counts_rounds else None
-    started = time.process_time()
-    fitted = rival.fit(known, n_rounds=n_rounds, seed=job.seed, n_threads=job.n_threads)
-    seconds = time.process_time() - started
-    how = {"by": f"{len(folds)} folds, then all rows", "rounds": n_rounds}
-    mean = float(np.average(reached, weights=positives))
-    return fitted, usable[np.concatenate(index)], np.concatenate(log_odds), mean, seconds, how
+    trained = fit_rival(rows, rival, settings)
+    test = _test_index(rows, job)
+    return Fit(
+        trained.calibration_index,
+        trained.calibration_log_odds,
+        test,
+        trained.fitted.log_odds(rows.arrays.take(test)) if len(test) else np.empty(0),
+        trained.validation_average_precision,
+        trained.processor_seconds,
+        trained.how,
+    )

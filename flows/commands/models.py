@@ -1,4 +1,4 @@
-"""Commands around models: train, recalibrate, score, promote, rollback."""
+"""Commands around models: train, register, recalibrate, score, promote, rollback."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +11,7 @@ from infra.settings import Settings
 
 if TYPE_CHECKING:
     from flows.promotion import Change, Mirror
+    from flows.request import TrainRequest
     from serving.model_store import ResolvedModel
 
 Reference = Annotated[str, typer.Argument(help="NAME, NAME@champion, NAME@challenger, NAME:3.")]
@@ -19,6 +20,7 @@ Reference = Annotated[str, typer.Argument(help="NAME, NAME@champion, NAME@challe
 def add_commands(app: typer.Typer) -> None:
     """Register this module's commands."""
     app.command()(train)
+    app.command()(register)
     app.command()(recalibrate)
     app.command()(score)
     app.command()(promote)
@@ -37,6 +39,9 @@ def train(
     search_budget: Annotated[
         float | None, typer.Option(help="Minutes that --strategy auto may search.", min=0.01)
     ] = None,
+    include: Annotated[
+        str | None, typer.Option(help="trees: LightGBM and XGBoost may be released, too.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Run configuration (TOML), or a shipped one's name.")
     ] = None,
@@ -49,9 +54,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Validate, featurize, train, recalibrate, evaluate and register a model."""
-    from flows.orchestration import prepare_orchestration
     from flows.request import train_request
-    from flows.workspace import Workspace
 
     settings = Settings()
     request = train_request(
@@ -60,6 +63,7 @@ def train(
         test=test,
         strategy=strategy,
         search_budget=search_budget,
+        include=include,
         config=config,
         seed=seed,
         device=device,
@@ -68,6 +72,48 @@ def train(
         actor=actor or settings.actor,
         reason=reason,
     )
+    _release(request, settings, as_json=as_json)
+
+
+def register(
+    model: Annotated[Path, typer.Argument(help="An ONNX file.")],
+    data: Data,
+    contract: Contract,
+    test: Annotated[
+        Path | None, typer.Option(help="Separate test rows; DATA is then all for fitting.")
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(help="logits, log_odds or probability; default: found by its values."),
+    ] = None,
+    as_of: AsOf = None,
+    name: Annotated[str | None, typer.Option(help="Model name; default: the contract's.")] = None,
+    actor: Actor = None,
+    reason: Reason = "registered on request",
+    as_json: AsJson = False,
+) -> None:
+    """Calibrate, evaluate and register a model that was made elsewhere."""
+    from flows.request import registration_request
+
+    settings = Settings()
+    request = registration_request(
+        model,
+        output=output,
+        data=data,
+        contract=contract,
+        test=test,
+        as_of=as_of,
+        name=name,
+        actor=actor or settings.actor,
+        reason=reason,
+    )
+    _release(request, settings, as_json=as_json)
+
+
+def _release(request: "TrainRequest", settings: Settings, *, as_json: bool) -> None:
+    from flows.orchestration import prepare_orchestration
+    from flows.workspace import Workspace
+
     prepare_orchestration(Workspace.open(settings))
 
     # Prefect reads its settings when it is imported.

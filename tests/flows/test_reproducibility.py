@@ -4,7 +4,7 @@ import pytest
 
 from flows.run_config import read_run_config
 from flows.run_folder import RunFolder
-from flows.training import train_network
+from flows.training import train_model
 from infra.storage import sha256_file
 
 pytestmark = pytest.mark.xdist_group("trained")
@@ -14,7 +14,7 @@ def _network(trained, tiny, root, *, seed: int) -> str:
     root.mkdir()
     (features,) = (trained.home / "features").iterdir()
     config = read_run_config(tiny, strategy=None, seed=seed)
-    train_network(features, config, RunFolder(root), device="cpu")
+    train_model(features, config, RunFolder(root), device="cpu")
     return sha256_file(root / "model.onnx")
 
 

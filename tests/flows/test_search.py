@@ -35,8 +35,8 @@ def test_members_of_a_bakeoff_are_strategies_too():
     config = read_run_config(None, strategy="smote", seed=None)
 
     assert (config.strategy.kind, config.strategy.method) == ("resampled", "smote")
-    with pytest.raises(RunConfigError, match="'lightgbm' takes part in whitecrow benchmark only"):
-        read_run_config(None, strategy="lightgbm", seed=None)
+    with pytest.raises(RunConfigError, match="'catboost' takes part in whitecrow benchmark only"):
+        read_run_config(None, strategy="catboost", seed=None)
     with pytest.raises(RunConfigError, match="there is no 'magic', only 'erm'"):
         read_run_config(None, strategy="magic", seed=None)
 

@@ -24,7 +24,7 @@ from flows.featurization import TABLE_FILE, featurize, read_features
 from flows.fitting import as_arrays, rows_of
 from flows.run_config import RunConfig
 from flows.run_folder import RunFolder, read_json
-from flows.training import train_network
+from flows.training import train_model
 from flows.validation import DATA, validate_sources
 from flows.workspace import Workspace
 from infra.settings import Settings
@@ -102,7 +102,7 @@ def trained_network(name: str, kind: str, *, data_root: Path, home: Path) -> Tra
     run = RunFolder(home / "evidence" / f"{name}-{kind.replace(' ', '_')}-{key}")
     run.root.mkdir(parents=True, exist_ok=True)
     if not run.training.is_file():
-        train_network(features, config, run, device="cpu")
+        train_model(features, config, run, device="cpu")
     table, feature_set = read_features(features)
     logits_path = run.root / f"logits-{sha256_file(run.onnx)[:16]}.parquet"
     if not logits_path.is_file():

@@ -1,0 +1,1 @@
+"""A model of one's own, made elsewhere: taken as an ONNX file and released like any other."""

@@ -1,0 +1,205 @@
+"""What the service says to its Python client: answers, counts, decisions, and errors.
+
+The shapes are the service's own, without its packages: fields that a newer service adds are read
+over, so that a client may be older than its service.
+"""
+
+from typing import Any
+
+import msgspec
+
+from infra.errors import WhitecrowError
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why a row was not approved.
+
+    Attributes:
+        column: Of the contract.
+        text: For a person.
+        effect: How far the risk score falls with a benign value in the column.
+    """
+
+    column: str
+    text: str
+    effect: float
+
+
+class AtThisScore(msgspec.Struct, frozen=True):
+    """What deciding at this score means: share of negatives stopped, and alerts a day."""
+
+    false_positive_rate: float
+    alerts_per_day: float | None
+
+
+class ModelName(msgspec.Struct, frozen=True):
+    """Which model and policy decided."""
+
+    name: str
+    version: str
+    policy_version: str
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The answer to a row.
+
+    Attributes:
+        decision_id: A UUID of version 7; ``decision(decision_id)`` shows what was recorded.
+        id: The contract's id as text; None where the contract has none.
+        risk_score: Calibrated probability of the positive class, in [0, 1].
+        decision: ``approve``, ``review`` or ``decline``.
+        reasons: Up to four, of a row that is not approved.
+        flags: What was unusual about the row.
+        at_this_score: What deciding at this score means.
+        model: Which model and policy decided.
+        degraded: Whether something was missing when the row was decided.
+    """
+
+    decision_id: str
+    id: str | None
+    risk_score: float
+    decision: str
+    reasons: tuple[Reason, ...]
+    flags: tuple[str, ...]
+    at_this_score: AtThisScore
+    model: ModelName
+    degraded: bool = False
+
+
+class RowError(msgspec.Struct, frozen=True):
+    """What stands in the place of an answer to one row of a batch.
+
+    Attributes:
+        code: Such as ``missing_field``; see the service's page ``/docs``.
+        message: One line; never repeats a value of the row.
+        field: The field that is meant; None where it is none.
+        retry: Whether the same row may succeed later.
+    """
+
+    code: str
+    message: str
+    field: str | None = None
+    retry: bool = False
+
+
+class LabelReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of a row.
+
+    Attributes:
+        id: Of the row.
+        label: 1 for the positive class, 0 for the other.
+        reported_at: When it became known, ISO 8601; None for now.
+        source: Who says so, at most 64 characters.
+    """
+
+    id: str | int
+    label: int
+    reported_at: str | None = None
+    source: str | None = None
+
+
+class LabelCounts(msgspec.Struct, frozen=True):
+    """How many reports changed something, changed nothing, or are of rows not seen yet."""
+
+    accepted: int
+    duplicates: int
+    unknown: int
+
+
+class ModelDescription(msgspec.Struct, frozen=True):
+    """What a model is now.
+
+    Attributes:
+        name: Its name.
+        version: That answers.
+        policy_version: That decides.
+        default: Whether it answers on the routes without a name.
+        state: ``serving``.
+        details: All that the service says of it; more with a key of the scope ``admin``.
+    """
+
+    name: str
+    version: str
+    policy_version: str
+    default: bool
+    state: str = "serving"
+    details: dict[str, Any] = {}
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """A recorded decision, without anything personal.
+
+    Attributes:
+        decision_id: As in the answer.
+        id: Of the row; a pseudonym where ids are personal.
+        received_at: When the row arrived, ISO 8601.
+        risk_score: As in the answer.
+        decision: As in the answer.
+        reasons: As in the answer.
+        flags: As in the answer.
+        model: Which model and policy decided.
+        details: All that is recorded: typed row, features, logits, latency by stage, ...
+    """
+
+    decision_id: str
+    id: str | None
+    received_at: str
+    risk_score: float
+    decision: str
+    reasons: tuple[Reason, ...]
+    flags: tuple[str, ...]
+    model: ModelName
+    details: dict[str, Any] = {}
+
+
+class ScoringFailed(WhitecrowError):
+    """Raised when a request got no answer; the base of all that the client raises.
+
+    Attributes:
+        code: The service's, or ``unreachable``, ``timed_out`` or ``unreadable_answer``.
+        field: The field that is meant; None where it is none.
+        retry: Whether the same request may succeed later. By then the client has tried.
+        status: Of HTTP; None where there was no answer.
+        retry_after: Seconds that the service asks to wait; None where it does not.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        field: str | None = None,
+        retry: bool = False,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+        self.retry = retry
+        self.status = status
+        self.retry_after = retry_after
+
+
+class RequestInvalid(ScoringFailed):
+    """Raised when the request itself must be mended (400, 404, 405, 413, 415, 422)."""
+
+
+class AccessDenied(ScoringFailed):
+    """Raised when the API key is missing, unknown, expired, or may not do this (401, 403)."""
+
+
+class IdReused(ScoringFailed):
+    """Raised when the id, or the idempotency key, is that of another row (409)."""
+
+
+class TooManyRequests(ScoringFailed):
+    """Raised when this key, or everybody together, asks too much (429)."""
+
+
+class ServiceFailed(ScoringFailed):
+    """Raised when the service cannot answer now (408, 5xx)."""
+
+
+class ServiceUnreachable(ScoringFailed):
+    """Raised when the connection broke, or no answer came in time."""

@@ -11,6 +11,8 @@ from serving.access.admission import Limits
 from serving.access.connections import bound_connections
 from serving.access.gate import Gate
 from serving.challengers import Challengers
+from serving.decisions.opening import open_recording
+from serving.draining import refuse_connections_when_told_to_end
 from serving.http import ScoringApp
 from serving.metrics.collections import count_collections
 from serving.polling import Poll
@@ -40,6 +42,7 @@ class ScoringService:
     def __init__(self) -> None:
         settings = Settings()
         configure_logs(level="INFO", as_json=True)
+        refuse_connections_when_told_to_end()
         application.guard(
             Gate(settings.database, address=settings.host, auth=settings.auth),
             Limits(
@@ -49,12 +52,15 @@ class ScoringService:
             ),
             test_identities=settings.test_identities,
         )
+        recording = open_recording(settings)
+        self._log = application.decision_log = recording.log
         source = ModelSource(
             settings.root,
             settings.served_models,
             verify_key=settings.verify_key,
             state_uri=settings.state_uri,
             rules=settings.rules,
+            recording=recording,
         )
         application.serve(source.load_all())
         recorder = application.recorder
@@ -82,4 +88,5 @@ class ScoringService:
             poll.close()
         self._shadow.close()
         application.close()
+        self._log.close()
         application.recorder.published.withdraw()

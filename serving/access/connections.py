@@ -9,9 +9,10 @@ import asyncio
 from typing import Any
 
 from uvicorn.config import HTTP_PROTOCOLS
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from serving.answers import encode
+from serving.draining import DrainingHttp
 from serving.refusals import RequestRefused
 
 ARRIVAL_SECONDS = 5.0
@@ -35,7 +36,7 @@ def bound_connections() -> None:
     HTTP_PROTOCOLS["auto"] = f"{BoundedHttp.__module__}:{BoundedHttp.__name__}"
 
 
-class BoundedHttp(HttpToolsProtocol):
+class BoundedHttp(DrainingHttp):
     """One connection, cut off where a request takes longer to arrive, or is longer, than it may."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

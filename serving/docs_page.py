@@ -37,7 +37,8 @@ def docs_page(models: ServedModels, document: dict[str, Any]) -> str:
         '<p>Machine-readable: <a href="/openapi.json">/openapi.json</a>. '
         'Health: <a href="/livez">/livez</a>, <a href="/readyz">/readyz</a>, '
         '<a href="/metrics">/metrics</a>. '
-        "For the commands below: <code>SERVICE=http://HOST:PORT</code>, this page's address.</p>"
+        "For the commands below: <code>SERVICE=http://HOST:PORT</code>, this page's address, and "
+        "<code>KEY=</code> your API key, where the service asks for one.</p>"
         f"{operations}{fields}<h2>Errors</h2>"
         '<p>Each is <code>{"error": {"code", "message", "field", "retry"}}</code>.</p>'
         f"<table>{errors}</table></body></html>"
@@ -49,7 +50,7 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
     summary = f"<p>{escape(operation['summary'])}.</p>"
     if "description" in operation:
         summary += f"<p>{escape(operation['description'])}</p>"
-    command = f"curl -s $SERVICE{shlex.quote(path)}"
+    command = f'curl -s $SERVICE{shlex.quote(path)} -H "Authorization: Bearer $KEY"'
     if method == "get":
         return f"{heading}{summary}<pre>{escape(command)}</pre>"
     request = operation["requestBody"]["content"]["application/json"]["example"]

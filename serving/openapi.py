@@ -12,6 +12,8 @@ from serving.served_models import ServedModels
 
 ERRORS = {
     "400": "Not JSON, a field named twice, or a time further ahead than clocks may differ",
+    "401": "No API key, an unknown one, or one that has expired",
+    "403": "The API key has not the scope that this takes",
     "404": "No such path or model",
     "405": "Wrong method",
     "408": "The body came too slowly",
@@ -19,8 +21,15 @@ ERRORS = {
     "413": f"More than 1 MiB, or more than {MAX_BATCH_ROWS} rows",
     "415": "Not application/json",
     "422": "A field is missing, unknown, of the wrong type or out of range",
+    "429": "The API key asks for more than its rate, or too much is under way; see Retry-After",
     "500": "The service failed",
-    "503": "The store of earlier events does not answer; send the request again",
+    "503": "What the answer needs did not come in time; send the request again",
+}
+_SCHEME = "api_key"
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key: whitecrow keys create --scope score --reason TEXT",
 }
 _OVER_TIME = (
     "What the entities of a row did before counts, and each answered row counts for later ones, "
@@ -58,7 +67,9 @@ def openapi_document(models: ServedModels) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "whitecrow scoring service", "version": "1"},
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": {_SCHEME: _BEARER}},
+        # A service on loopback without any key answers without one, too.
+        "security": [{_SCHEME: []}, {}],
     }
 
 
@@ -162,7 +173,7 @@ def _read_operation(summary: str) -> dict[str, Any]:
         "summary": summary,
         "responses": {
             "200": {"description": "OK", "content": {"application/json": {"schema": {}}}},
-            **_errors("404"),
+            **_errors("401", "403", "404", "429"),
         },
     }
 

@@ -12,10 +12,15 @@ from serving.request_fields import kind_of
 
 MAX_BATCH_ROWS = 1_000
 MAX_BODY_BYTES = 1 << 20
+MAX_TEXT = 1_024
+"""Characters of one text; ids and categories are far shorter."""
+MAX_DEPTH = 16
+"""Objects and arrays within each other; the fields of a contract need one."""
 
 _decode = msgspec.json.Decoder().decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_TOO_DEEP = "it is nested too deeply"
 _LIST_HEAD = {
     name: re.compile(rb'\s*\{\s*"%s"\s*:\s*' % name.encode()) for name in ("rows", "labels")
 }
@@ -30,6 +35,14 @@ def parse_row(body: bytes | msgspec.Raw) -> dict[str, Any]:
     row = _parsed(_decode, body)
     if not isinstance(row, dict):
         raise RequestRefused("wrong_type", f"A row is a JSON object, not {kind_of(row)}.")
+    for name, value in row.items():
+        kind = type(value)
+        if kind is str and len(value) > MAX_TEXT:
+            raise RequestRefused(
+                "out_of_range", f"A text has at most {MAX_TEXT} characters.", field=shown(name)
+            )
+        if (kind is dict or kind is list) and _is_deeper(value, MAX_DEPTH - 1):
+            raise _malformed(_TOO_DEEP)
     repeated = _repeated_key(bytes(body), row)
     if repeated is not None:
         raise RequestRefused(
@@ -67,7 +80,7 @@ def _parsed(decode: Callable[[Any], Any], body: bytes | msgspec.Raw) -> Any:
     try:
         return decode(body)
     except RecursionError:
-        problem = "it is nested too deeply"
+        problem = _TOO_DEEP
     except UnicodeDecodeError:
         problem = "it is not UTF-8"
     except msgspec.ValidationError as error:
@@ -76,11 +89,26 @@ def _parsed(decode: Callable[[Any], Any], body: bytes | msgspec.Raw) -> Any:
         problem = "a number is beyond what a 64-bit float holds"
     except msgspec.DecodeError as error:
         problem = str(error).removeprefix("JSON is malformed: ")
-    raise RequestRefused(
+    raise _malformed(problem)
+
+
+def _malformed(problem: str) -> RequestRefused:
+    return RequestRefused(
         "malformed_json",
         f"The body is not JSON (no NaN, Infinity or lone surrogates there): {problem}.",
         status=400,
     )
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Return whether an object or array holds more than ``depth`` of them within each other."""
+    level = [value]
+    for _ in range(depth):
+        inner = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [each for part in inner for each in part if isinstance(each, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _repeated_key(body: bytes, row: dict[str, Any]) -> str | None:

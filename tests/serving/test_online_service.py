@@ -145,8 +145,10 @@ def test_labels_come_back_and_move_scores(client: httpx.Client, shop_row) -> Non
     before = send(client, asked)
     counts = client.post("/v1/labels", json={"labels": [report, report | {"id": "never"}]}).json()
     named = client.post("/v1/models/corner/labels", json={"labels": [report]}).json()
-    after = send(client, asked)
+    after = send(client, asked | {"ORDER_ID": 302})
+    again = send(client, asked)
 
+    assert again == before, "what was decided stays"
     assert counts == {"accepted": 1, "duplicates": 0, "unknown": 1}
     assert named == {"accepted": 0, "duplicates": 1, "unknown": 0}
     assert [logit(answer) for answer in (before, after)] == pytest.approx([-1.5, 0.5], abs=1e-5)

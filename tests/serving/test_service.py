@@ -14,8 +14,8 @@ def test_it_is_alive_ready_and_measured(client: httpx.Client) -> None:
 
 
 def test_it_scores_a_row_and_a_batch(client: httpx.Client, shop_row) -> None:
-    answer = client.post("/v1/score", json=shop_row(AMOUNT=300.0))
-    batch = client.post("/v1/score/batch", json={"rows": [shop_row(), {}]})
+    answer = client.post("/v1/score", json=shop_row(ORDER_ID=2001, AMOUNT=300.0))
+    batch = client.post("/v1/score/batch", json={"rows": [shop_row(ORDER_ID=2002), {}]})
 
     assert answer.status_code == 200
     assert answer.json()["decision"] == "review"
@@ -25,7 +25,8 @@ def test_it_scores_a_row_and_a_batch(client: httpx.Client, shop_row) -> None:
 
 
 def test_it_serves_several_models(client: httpx.Client, shop_row) -> None:
-    scores = [client.post(f"/v1/models/{name}/score", json=shop_row()).json()["risk_score"]
+    row = shop_row(ORDER_ID=2003)
+    scores = [client.post(f"/v1/models/{name}/score", json=row).json()["risk_score"]
               for name in ("shop", "outlet")]  # fmt: skip
 
     assert scores[0] < scores[1]
@@ -53,15 +54,15 @@ def test_a_huge_body_is_refused_and_the_server_goes_on(client: httpx.Client, sho
 
         assert response.status_code == 413
         assert response.json()["error"]["code"] == "body_too_large"
-    assert client.post("/v1/score", json=shop_row()).status_code == 200
+    assert client.post("/v1/score", json=shop_row(ORDER_ID=2004)).status_code == 200
 
 
 def test_a_thousand_explained_rows_are_answered_in_time(client: httpx.Client, shop_row) -> None:
-    rows = [shop_row(ORDER_ID=number, AMOUNT=400.0) for number in range(1000)]
+    rows = [shop_row(ORDER_ID=number, AMOUNT=400.0) for number in range(3000, 4000)]
 
     results = client.post("/v1/score/batch", json={"rows": rows}).json()["results"]
 
-    assert [result["id"] for result in results] == [str(number) for number in range(1000)]
+    assert [result["id"] for result in results] == [str(number) for number in range(3000, 4000)]
     assert all(result["reasons"] for result in results)
 
 
@@ -74,7 +75,7 @@ def test_a_client_that_goes_away_disturbs_nobody(
         with socket.create_connection((address.hostname, address.port)) as connection:
             connection.sendall(head)
 
-    assert client.post("/v1/score", json=shop_row()).status_code == 200
+    assert client.post("/v1/score", json=shop_row(ORDER_ID=2005)).status_code == 200
 
 
 def test_its_pages_are_served(client: httpx.Client) -> None:

@@ -29,7 +29,7 @@ from features.online.state import (
     system_clock,
 )
 from features.velocity import velocity_plan
-from serving.answers import Answer, answer, new_decision_id
+from serving.answers import Answer, RepeatedAnswer, answer, new_decision_id
 from serving.batch_order import waves, with_repeats
 from serving.decisions.applied import AppliedMarks
 from serving.decisions.group_writer import Verdict
@@ -204,6 +204,9 @@ class OnlinePath:
         memory = self._recall([arrival.event for arrival in arrivals])
         decisions = self._decided(arrivals, memory)
         recorded = self._recorded(arrivals, decisions, context)
+        # Without the past there is nothing to compare.
+        if self.shadow is not None and memory.pasts is not None:
+            self.shadow.offer(self._for_shadow(arrivals, decisions, recorded))
         counted = [at for at, each in enumerate(recorded) if self._counts(each.outcome)]
         outcomes: list[_Outcome] = [each.outcome for each in recorded]
         events = [_under(arrivals[at].event, recorded[at], arrivals[at]) for at in counted]
@@ -214,6 +217,25 @@ class OnlinePath:
             for at in counted:
                 outcomes[at] = _unavailable()
         return outcomes
+
+    def _for_shadow(
+        self,
+        arrivals: Sequence[_Arrival],
+        decisions: Sequence[_Decision | RequestRefused],
+        recorded: Sequence[Recorded],
+    ) -> list[ShadowRow]:
+        """Return the rows that this request decided, with what it knew of their past."""
+        n_velocity = len(self._plan.features)
+        rows = []
+        for arrival, decision, each in zip(arrivals, decisions, recorded, strict=True):
+            is_new = not isinstance(each.outcome, RequestRefused | RepeatedAnswer)
+            if is_new and isinstance(decision, _Decision):
+                # They come last among the numeric features.
+                numeric = np.frombuffer(decision.scored.numeric, dtype="<f4")
+                rows.append(
+                    ShadowRow(decision.answer.decision_id, arrival.row, numeric[-n_velocity:])
+                )
+        return rows
 
     def _recorded(
         self,
@@ -309,15 +331,6 @@ class OnlinePath:
                 counts = isinstance(decision, _Decision) and self._counts(decision.answer)
                 if not self._counts_declined and counts:
                     _lay_over(overlay, arrivals[at], memory.known[at])
-            # Without the past there is nothing to compare.
-            if self.shadow is not None and memory.pasts is not None:
-                self.shadow.offer(
-                    [
-                        ShadowRow(arrivals[at].decision_id, arrivals[at].row, over_time)
-                        for at, over_time in zip(wave, velocity, strict=True)
-                        if isinstance(outcomes[at], _Decision)
-                    ]
-                )
         return outcomes
 
     def _waves(self, arrivals: Sequence[_Arrival], fit: Sequence[int]) -> list[list[int]]:

@@ -15,6 +15,7 @@ from serving.decisions.opening import open_recording
 from serving.draining import refuse_connections_when_told_to_end
 from serving.http import ScoringApp
 from serving.metrics.collections import count_collections
+from serving.metrics.queues import watch_queues
 from serving.polling import Poll
 from serving.served_models import ModelSource
 from serving.shadow import ShadowScoring
@@ -66,8 +67,9 @@ class ScoringService:
         recorder = application.recorder
         freeze_garbage_collection()
         count_collections(recorder.tally)
-        log = open_shadow_log(settings.root / "shadow.db")
-        self._shadow = ShadowScoring(log, recorder.tally)
+        watch_queues(recorder.tally, application, self._log)
+        shadow_log = open_shadow_log(settings.root / "shadow.db", settings.log_uri)
+        self._shadow = ShadowScoring(shadow_log, recorder.tally)
         swapper = ModelSwapper(application, source, recorder.tally)
         challengers = Challengers(application, source, self._shadow)
 

@@ -40,8 +40,10 @@ _FORGET = "DELETE FROM shadow_decisions WHERE scored_at < ?"
 
 
 def open_shadow_log(path: Path, uri: str | None = None) -> ShadowLog:
-    """Return the log in a file, or in the PostgreSQL database of a URI."""
-    return PostgresShadowLog(uri) if uri is not None else SqliteShadowLog(path)
+    """Return the log in the PostgreSQL database of the decision log, or else in a file."""
+    if uri is not None and uri.startswith(("postgresql://", "postgres://")):
+        return PostgresShadowLog(uri)
+    return SqliteShadowLog(path)
 
 
 class SqliteShadowLog:

@@ -66,6 +66,9 @@ class PublishedMetrics:
             "decisions": counter(
                 "decisions", "Rows decided.", "model", "version", "policy_version", "decision"
             ),
+            "repeated_answers": counter(
+                "repeated_answers", "First answers that were sent again.", "model"
+            ),
             "degraded": counter("degraded_answers", "Answers marked degraded.", "model"),
             "refused_rows": counter("refused_rows", "Rows of batches refused.", "code"),
             "model_changes": counter(

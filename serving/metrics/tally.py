@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Final
 
+from serving.answers import RepeatedAnswer
+from serving.forced_answers import FLAG
 from serving.request_trace import STAGES, RequestTrace
 
 TOTAL = "total"
@@ -51,7 +53,8 @@ class ServiceTally:
     Attributes:
         requests: By route template, status and error code.
         slow_requests: By the stage that took most of the time.
-        decisions: By model, version, policy version and decision.
+        decisions: By model, version, policy version and decision; test identities are none.
+        repeated_answers: First answers that were sent again, by model; they are no decisions.
         degraded: Answers given without features over time, or without their log, by model.
         refused_rows: Rows of batches that were refused, by error code.
         stages: Seconds by stage; ``total`` is the whole request.
@@ -71,6 +74,7 @@ class ServiceTally:
         self.requests: dict[tuple[str, int, str], int] = defaultdict(int)
         self.slow_requests: dict[str, int] = dict.fromkeys(STAGES, 0)
         self.decisions: dict[tuple[str, str, str, str], int] = defaultdict(int)
+        self.repeated_answers: dict[str, int] = defaultdict(int)
         self.degraded: dict[str, int] = defaultdict(int)
         self.refused_rows: dict[str, int] = defaultdict(int)
         self.stages = {stage: Distribution(STAGE_BOUNDS) for stage in (*STAGES, TOTAL)}
@@ -94,8 +98,13 @@ class ServiceTally:
         total = trace.total
         stages[TOTAL].observe(total)
         for answer in tuple(trace.answers):
+            if FLAG in answer.flags:
+                continue
             model = answer.model
             name = model.name
+            if isinstance(answer, RepeatedAnswer):
+                self.repeated_answers[name] += 1
+                continue
             self.decisions[name, model.version, model.policy_version, answer.decision] += 1
             scores = self.risk_scores.get(name)
             if scores is None:

@@ -19,7 +19,7 @@ from infra.storage import immutable_folder, sha256_file
 logger = logging.getLogger(__name__)
 
 TABLE_FILE = "table.parquet"
-_FEATURE_SET = "feature_set.json"
+FEATURE_SET_FILE = "feature_set.json"
 _COUNTS = "counts.json"
 
 
@@ -67,14 +67,14 @@ def featurize(
             as_of=as_of,
             labels=labels,
         )
-        (staging / _FEATURE_SET).write_text(json.dumps(feature_set.to_json()), "utf-8")
+        (staging / FEATURE_SET_FILE).write_text(json.dumps(feature_set.to_json()), "utf-8")
         (staging / _COUNTS).write_text(json.dumps(counts), "utf-8")
     return folder
 
 
 def read_features(folder: Path) -> tuple[pl.DataFrame, FeatureSet]:
     """Return a feature table and the feature set that made it."""
-    feature_set = FeatureSet.from_json(json.loads((folder / _FEATURE_SET).read_text("utf-8")))
+    feature_set = FeatureSet.from_json(json.loads((folder / FEATURE_SET_FILE).read_text("utf-8")))
     return pl.read_parquet(folder / TABLE_FILE), feature_set
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from features.contract import read_contract
 from features.ingestion.tables import fingerprint
-from flows.featurization import TABLE_FILE, featurize, read_counts
+from flows.featurization import FEATURE_SET_FILE, TABLE_FILE, featurize, read_counts
 from flows.moments import parse_moment
 from flows.run_folder import RunFolder
 from flows.validation import DATA, validate_sources
@@ -17,6 +17,9 @@ def featurize_file(
     settings: Settings, source: str, contract_reference: str, out: Path, *, as_of: str | None
 ) -> dict[str, int]:
     """Validate a table, write its feature table to ``out``, and return the counts by part.
+
+    The feature set, which knows the columns' order and the categories' codes, is written beside
+    it: ``features.parquet`` has ``features.feature_set.json``.
 
     Raises:
         InputError: If the source, the contract or the split does not allow it.
@@ -42,5 +45,6 @@ def featurize_file(
         as_of=moment,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / FEATURE_SET_FILE, out.with_suffix(f".{FEATURE_SET_FILE}"))
     shutil.copyfile(folder / TABLE_FILE, out)
     return read_counts(folder)

@@ -161,6 +161,40 @@ def trained(
     return Trained(home, stream, done.json)
 
 
+@pytest.fixture
+def ask(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Sends one row of a conformable table to a service of its own; returns the answer."""
+
+    def asked(home: Path, name: str, row: pl.DataFrame) -> dict[str, Any]:
+        import httpx
+
+        from features.ingestion.conforming import conform
+        from serving.launch import free_port, running_service, wait_until_ready
+        from serving.requests import request_rows
+
+        bundle, port = ModelStore(home).bundle(name, "1"), free_port()
+        conformed = conform(row, bundle.contract)
+        (sent,) = request_rows(conformed, bundle.contract, bundle.feature_set.input_types)
+        with (
+            (tmp_path / "log").open("wb") as log,
+            running_service(
+                (name,),
+                port=port,
+                home=home,
+                state_uri=str(tmp_path / "state.db"),
+                log=log.fileno(),
+            ),
+        ):
+            url = f"http://127.0.0.1:{port}"
+            wait_until_ready(url, timeout=90)
+            response = httpx.post(f"{url}/v1/score", json=sent, timeout=20)
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    return asked
+
+
 @pytest.fixture(scope="session")
 def frame(stream: Path) -> pl.DataFrame:
     """The simulated stream as a table."""

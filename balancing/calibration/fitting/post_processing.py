@@ -183,8 +183,9 @@ def _temperature(training: TrainingFigures, temperature: float) -> PostProcessin
 def _tau_normalisation(training: TrainingFigures, tau: float) -> PostProcessing:
     if training.head is None:
         raise CalibrationError(
-            "tau_normalisation needs a network with a single head, and this one averages several "
-            "members. Train with n_members = 1, or choose logit_adjustment or class_dependent."
+            "tau_normalisation needs a network with a single head, and this model has none: it "
+            "averages several members, or is no network. Train with n_members = 1, or choose "
+            "logit_adjustment or class_dependent."
         )
     return TauNormalisation(tau=tau, **training.head)
 

@@ -97,6 +97,7 @@ def running_service(
     verify_key: str | None = None,
     state_uri: str | None = None,
     tls: Tls | None = None,
+    auth: bool | None = None,
     log: int | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start the service and stop it, with all its processes, when the block ends.
@@ -112,11 +113,13 @@ def running_service(
         verify_key: Public keys whose signatures count; default: those of the state folder.
         state_uri: Where online state is; default: SQLite files in the state folder.
         tls: Certificate and key to speak HTTPS with; default: plain HTTP.
+        auth: Whether requests need an API key; default: as the settings say.
         log: File descriptor for what the service prints; None for this process's standard error.
     """
     host = _address(host)
     check_port_is_free(host, port)
-    check_exposure(host, auth=Settings().auth, has_keys=bool(KeyStore(home / "whitecrow.db").all()))
+    wants_keys = Settings().auth if auth is None else auth
+    check_exposure(host, auth=wants_keys, has_keys=bool(KeyStore(home / "whitecrow.db").all()))
     _check_log(home)
     load_models(
         home, names, verify_key=verify_key, state_uri=state_uri, rules=Settings().rules
@@ -128,7 +131,7 @@ def running_service(
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command,
             env=_environment(names, home, workers, scratch)
-            | _front(host)
+            | _front(host, auth=wants_keys)
             | _trust(verify_key, home)
             | _state(state_uri)
             | _log(),
@@ -216,11 +219,12 @@ def _environment(names: Sequence[str], home: Path, workers: int, scratch: str) -
     }
 
 
-def _front(host: str) -> dict[str, str]:
+def _front(host: str, *, auth: bool) -> dict[str, str]:
     """Return what the service knows of the address it listens on, and where its rules are."""
     rules = Settings().rules
     return {
         "WHITECROW_HOST": host,
+        "WHITECROW_AUTH": "on" if auth else "off",
         **({"WHITECROW_RULES": str(Path(rules).resolve())} if rules else {}),
     }
 

@@ -5,12 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from serving.access.exposure import ServiceExposed
 from serving.access.keys import KeyStore, Scope
 from serving.hard_rules import RulesUnusable
-from serving.launch import free_port, running_service, serve
+from serving.launch import free_port, running_service, serve, wait_until_ready
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,24 @@ def test_auth_off_is_refused_even_with_keys_where_strangers_listen(
 
     with pytest.raises(ServiceExposed, match="--host 127.0.0.1"):
         serve(["shop"], host="0.0.0.0", port=free_port(), home=tmp_path)
+
+
+def test_a_service_on_loopback_may_be_started_without_asking_for_keys(
+    new_home, shop_row, tmp_path: Path
+) -> None:
+    new_home(tmp_path)
+    KeyStore(tmp_path / "whitecrow.db").create([Scope.SCORE], actor="ada", reason="tests")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with (
+        (tmp_path / "service.log").open("w") as log,
+        running_service(["shop"], port=port, home=tmp_path, auth=False, log=log.fileno()),
+    ):
+        wait_until_ready(url, timeout=60)
+        answer = httpx.post(f"{url}/v1/score", json=shop_row(), timeout=10)
+        auth = httpx.get(f"{url}/v1/model", timeout=10).json()["auth"]
+
+    assert (answer.status_code, auth) == (200, "off")
 
 
 def test_broken_hard_rules_stop_the_start(new_home, tmp_path: Path) -> None:

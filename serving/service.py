@@ -72,6 +72,7 @@ class ScoringService:
         self._shadow = ShadowScoring(shadow_log, recorder.tally)
         swapper = ModelSwapper(application, source, recorder.tally)
         challengers = Challengers(application, source, self._shadow)
+        challengers.look()
 
         def look() -> None:
             swapper.look()

@@ -54,7 +54,9 @@ class CommitLag:
         """Return the seconds since decisions were first seen to wait; 0 where none does."""
         n_committed = self._log.n_committed
         waits = self._log.n_waiting + self._log.n_kept > 0
-        if not waits or n_committed != self._n_committed:
-            self._since = self._now() if waits else None
+        if not waits:
+            self._since = None
+        elif self._since is None or n_committed != self._n_committed:
+            self._since = self._now()
         self._n_committed = n_committed
         return 0.0 if self._since is None else self._now() - self._since

@@ -9,10 +9,10 @@ INSTALLED := $(VENV)/.installed
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 2 ] && echo $$n || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-all check format bench lock clean
+.PHONY: help install demo serve test test-all check format bench bench-serving lock clean
 
 help: ## List the targets.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
 
 install: $(INSTALLED) ## Create .venv with the locked dependencies.
 
@@ -45,6 +45,9 @@ format: install ## Let ruff mend what it can.
 
 bench: install ## The benchmarks; prints figures, asserts none.
 	@cd $(ROOT) && for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+bench-serving: install ## The service beside bare and mounted references, under load (needs wrk).
+	@cd $(ROOT) && $(BIN)/python tests/benchmarks/bench_serving.py $(ARGS)
 
 lock: ## Write requirements.lock anew (needs uv).
 	@cd $(ROOT) && uv pip compile --universal --python-version 3.11 --all-extras --no-header --no-annotate --quiet pyproject.toml -o requirements.lock

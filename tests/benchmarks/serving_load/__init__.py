@@ -1,0 +1,1 @@
+"""Load on a service and on its references: servers, bodies, generators of load."""

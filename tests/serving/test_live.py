@@ -70,3 +70,18 @@ def test_of_many_who_swap_at_once_one_wins(tmp_path: Path) -> None:
 
     assert len(won) == 1
     assert records.get("shop") == LiveRecord(won[0], "1", 2)
+
+
+def test_every_alias_is_read_as_of_one_moment(tmp_path: Path) -> None:
+    live = LiveRecords(tmp_path / "whitecrow.db")
+    empty = live.by_alias()
+    live.compare_and_swap("b", None, LiveRecord("2", "2", 1))
+    live.compare_and_swap("a", None, LiveRecord("1", "1", 1))
+    live.compare_and_swap("a", None, LiveRecord("3", "3", 2), alias="challenger")
+
+    assert empty == {"champion": {}, "challenger": {}}
+    assert live.by_alias() == {
+        "champion": {"a": LiveRecord("1", "1", 1), "b": LiveRecord("2", "2", 1)},
+        "challenger": {"a": LiveRecord("3", "3", 2)},
+    }
+    assert list(live.all()) == ["a", "b"]

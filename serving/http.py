@@ -8,8 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,21 +16,27 @@ import msgspec
 
 from serving.access.admission import Admission, Limits
 from serving.access.gate import ANYBODY, Caller, Gate
-from serving.access.keys import Scope as KeyScope
-from serving.answers import Answer, RepeatedAnswer, encode, encode_answer
+from serving.answers import encode
 from serving.decisions.log import DecisionLog
 from serving.decisions.lookup import decision_page
 from serving.docs_page import docs_page
 from serving.forced_answers import ForcedAnswers, with_forced
-from serving.label_requests import LabelReader
 from serving.metrics.recorder import RequestRecorder
 from serving.metrics.tally import ServiceTally
 from serving.openapi import openapi_document
 from serving.refusals import RequestRefused
+from serving.request_actions import (
+    held,
+    report_labels,
+    score_batch_held,
+    score_one,
+    score_one_soon,
+)
 from serving.request_body import Headers, Receive, Scope, read_json_body
-from serving.request_context import MICROSECONDS_PER_SECOND, RequestContext
+from serving.request_context import RequestContext
 from serving.request_json import parse_batch, parse_row
 from serving.request_trace import RequestTrace, current_trace, finish_stage
+from serving.routes import DECISIONS, METHODS, Route, route_of, wrong_method
 from serving.served_model import ServedModel
 from serving.served_models import ServedModels
 
@@ -39,27 +44,13 @@ logger = logging.getLogger(__name__)
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-_METHODS = {"GET": ("GET", "HEAD"), "POST": ("POST",)}
 _JSON = b"application/json"
-_DECISIONS = "/v1/decisions/"
 _HTML = b"text/html; charset=utf-8"
 _IDEMPOTENCY_KEY = b"idempotency-key"
 _CLIENT_WENT_AWAY = 499
 _INTERNAL = RequestRefused(
     "internal_error", "The service failed. Send the request again.", status=500, retry=True
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Route:
-    """What a path means: an action, and the model it names."""
-
-    action: str
-    method: str
-    model: str | None = None
-    template: str = "other"
-    needs: KeyScope | None = None
-    is_public: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +150,10 @@ class ScoringApp:
     async def _answer(
         self, scope: Scope, receive: Receive, send: Send, trace: RequestTrace
     ) -> None:
-        route = self._route(scope["path"])
+        route = route_of(scope["path"])
         trace.route = route.template
-        if scope["method"] not in _METHODS[route.method]:
-            raise _wrong_method(route.method)
+        if scope["method"] not in METHODS[route.method]:
+            raise wrong_method(route.method)
         headers: Headers = dict(scope["headers"])
         caller = self._admitted(route, headers)
         if route.method == "GET":
@@ -182,7 +173,7 @@ class ScoringApp:
         finally:
             model.users.give_back()
 
-    def _admitted(self, route: _Route, headers: Headers) -> Caller:
+    def _admitted(self, route: Route, headers: Headers) -> Caller:
         if self._gate is None or route.is_public:
             return ANYBODY
         return self._gate.admit(headers, route.needs)
@@ -205,10 +196,10 @@ class ScoringApp:
         caller: Caller,
         headers: Headers,
     ) -> None:
-        act = _report_labels
+        act = report_labels
         if action == "score":
             caller.take_rows(1)
-            act = _score_one
+            act = score_one
             if self._forced is not None:
                 forced = self._forced.find(model.scorer, parse_row(body))
                 if forced is not None:
@@ -217,14 +208,14 @@ class ScoringApp:
         context = _context(caller, headers, self._limits.deadline_seconds)
         # What waits for a file or a server does so beside the event loop, which answers others.
         if model.waits_for_state:
-            work = self._admission.begin(partial(_held, act, model, body, context))
+            work = self._admission.begin(partial(held, act, model, body, context))
             answered = await self._admission.result(work, context.deadline)
         else:
             async with self._admission.until(context.deadline):
                 # A row waits for the log there, and no thread for the row.
                 answered = (
-                    await _score_one_soon(model, body, context)
-                    if act is _score_one
+                    await score_one_soon(model, body, context)
+                    if act is score_one
                     else act(model, body, context)
                 )
         await _send_whole(send, 200, answered)
@@ -242,7 +233,7 @@ class ScoringApp:
         forced = {} if self._forced is None else self._forced.find_all(model.scorer, rows)
         rows = [row for at, row in enumerate(rows) if at not in forced]
         context = _context(caller, headers, self._limits.batch_deadline_seconds)
-        work = self._admission.begin(partial(_score_batch_held, model, rows, context))
+        work = self._admission.begin(partial(score_batch_held, model, rows, context))
         # A thousand explained rows may take longer than BentoML waits for the first byte: the
         # status is settled here, so it goes out first. The work runs beside the event loop, which
         # meanwhile answers single rows.
@@ -260,29 +251,12 @@ class ScoringApp:
             body = await with_forced(body, forced)
         await send({"type": "http.response.body", "body": body})
 
-    def _route(self, path: str) -> _Route:
-        if path in _ROUTES:
-            return _ROUTES[path]
-        if path.startswith(_DECISIONS):
-            return _Route(
-                "decision", "GET", template=f"{_DECISIONS}{{decision_id}}", needs=KeyScope.ADMIN
-            )
-        name, _, action = path.removeprefix("/v1/models/").partition("/")
-        if path.startswith("/v1/models/") and name and f"/v1/{action}" in _OF_A_MODEL:
-            template = f"/v1/models/{{name}}/{action}"
-            return _Route(action, "POST", name, template, _SCOPES[action])
-        if path.startswith("/v1/models/") and name and not action:
-            return _Route("model", "GET", name, "/v1/models/{name}")
-        raise RequestRefused(
-            "unknown_path", "There is nothing at this path; /docs lists what there is.", status=404
-        )
-
-    async def _page(self, path: str, route: _Route, caller: Caller) -> tuple[bytes, bytes]:
+    async def _page(self, path: str, route: Route, caller: Caller) -> tuple[bytes, bytes]:
         served = self._served
         if path in served.pages:
             return served.pages[path]
         if route.action == "decision":
-            decision_id = path.removeprefix(_DECISIONS)
+            decision_id = path.removeprefix(DECISIONS)
             return _JSON, await decision_page(self.decision_log, decision_id)
         if path == "/metrics":
             # Reads a file for each process: beside the event loop.
@@ -307,30 +281,6 @@ class ScoringApp:
 _FOR_EVERYBODY = (
     "name", "version", "policy_version", "default", "state", "auth", "test_identities",
 )  # fmt: skip
-_SCOPES = {
-    "score": KeyScope.SCORE,
-    "score/batch": KeyScope.SCORE,
-    "labels": KeyScope.LABEL,
-}
-
-
-def _named(
-    *paths: str, action: str | None = None, method: str = "GET", is_public: bool = False
-) -> dict[str, _Route]:
-    routes = {}
-    for path in paths:
-        what = action or path[4:]
-        needs = _SCOPES.get(what)
-        routes[path] = _Route(what, method, template=path, needs=needs, is_public=is_public)
-    return routes
-
-
-_OF_A_MODEL = _named("/v1/score", "/v1/score/batch", "/v1/labels", method="POST")
-_ROUTES = _OF_A_MODEL | _named("/v1/model", "/v1/models")
-_ROUTES |= _named("/openapi.json", "/docs", "/", action="page")
-_ROUTES |= _named("/metrics", action="page", is_public=True)
-# BentoML answers these to GET; what comes here used another method.
-_ROUTES |= _named("/livez", "/readyz", "/healthz", action="page", is_public=True)
 
 
 def _context(caller: Caller, headers: Headers, seconds: float) -> RequestContext:
@@ -340,87 +290,6 @@ def _context(caller: Caller, headers: Headers, seconds: float) -> RequestContext
         idempotency_key=None if key is None else key.decode("latin-1"),
         deadline=time.monotonic() + seconds,
     )
-
-
-_Act = Callable[[ServedModel, bytes, RequestContext], bytes]
-
-
-def _held(act: _Act, model: ServedModel, body: bytes, context: RequestContext) -> bytes:
-    """Act on a thread of its own, which goes on when its request is given up."""
-    finish_stage("queue")
-    with model.users:
-        return act(model, body, context)
-
-
-def _score_one(model: ServedModel, body: bytes, context: RequestContext) -> bytes:
-    row = parse_row(body)
-    finish_stage("parse")
-    return _given(model.answer_rows([row], context)[0])
-
-
-async def _score_one_soon(model: ServedModel, body: bytes, context: RequestContext) -> bytes:
-    row = parse_row(body)
-    finish_stage("parse")
-    return _given(await model.answer_row_soon(row, context))
-
-
-def _given(outcome: Answer | RequestRefused) -> bytes:
-    if isinstance(outcome, RequestRefused):
-        raise outcome
-    trace = current_trace()
-    if trace is not None:
-        trace.answers.append(outcome)
-    return encode_answer(outcome)
-
-
-def _report_labels(model: ServedModel, body: bytes, context: RequestContext) -> bytes:
-    reader = LabelReader(model.scorer.bundle.contract)
-    arrived = datetime.fromtimestamp(context.received_at / MICROSECONDS_PER_SECOND, UTC)
-    return encode(asdict(model.report_labels(reader.read(body, arrived=arrived))))
-
-
-def _score_batch_held(
-    model: ServedModel, bodies: list[msgspec.Raw], context: RequestContext
-) -> bytes:
-    finish_stage("queue")
-    with model.users:
-        return _score_batch(model, bodies, context)
-
-
-def _score_batch(model: ServedModel, bodies: list[msgspec.Raw], context: RequestContext) -> bytes:
-    """Return the batch's JSON: an answer a row, in order, or the row's error in its place."""
-    results: list[Any] = [_parsed(body) for body in bodies]
-    finish_stage("parse")
-    sound = [at for at, result in enumerate(results) if not isinstance(result, RequestRefused)]
-    outcomes = model.answer_rows([results[at] for at in sound], context, sound)
-    for at, outcome in zip(sound, outcomes, strict=True):
-        results[at] = outcome
-    _trace_rows(results)
-    return encode({"results": [_in_batch(result) for result in results]})
-
-
-def _in_batch(result: Answer | RequestRefused) -> Any:
-    if isinstance(result, RequestRefused):
-        return result.to_json()
-    return msgspec.Raw(result.content) if isinstance(result, RepeatedAnswer) else result
-
-
-def _trace_rows(results: list[Any]) -> None:
-    trace = current_trace()
-    if trace is None:
-        return
-    for result in results:
-        if isinstance(result, RequestRefused):
-            trace.refused.append(result.code)
-        else:
-            trace.answers.append(result)
-
-
-def _parsed(body: msgspec.Raw) -> dict[str, Any] | RequestRefused:
-    try:
-        return parse_row(body)
-    except RequestRefused as refusal:
-        return refusal
 
 
 async def _send_whole(
@@ -451,13 +320,3 @@ async def _send_refusal(send: Send, refusal: RequestRefused) -> None:
 
 def _content_type(value: bytes) -> tuple[bytes, bytes]:
     return (b"content-type", value)
-
-
-def _wrong_method(allowed: str) -> RequestRefused:
-    names = ", ".join(_METHODS[allowed])
-    return RequestRefused(
-        "method_not_allowed",
-        f"This path takes {names} only.",
-        status=405,
-        headers=((b"allow", names.encode()),),
-    )

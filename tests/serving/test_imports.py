@@ -66,14 +66,3 @@ def test_a_bundle_is_loaded_and_a_request_answered_with_them_forbidden(store: Mo
         assert sent[0]["status"] == 200, sent
         assert 0 <= json.loads(sent[1]["body"])["risk_score"] <= 1
     """)
-
-
-def test_no_module_of_serving_deserialises_code() -> None:
-    _run("""
-        import ast, pathlib, serving
-        for path in pathlib.Path(serving.__file__).parent.glob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                names = [a.name for a in getattr(node, "names", [])]
-                names.append(getattr(node, "module", None))
-                assert not {"pickle", "joblib", "cloudpickle", "dill"} & set(names), path
-    """)

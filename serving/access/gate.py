@@ -2,17 +2,18 @@
 
 import base64
 import binascii
+import hashlib
 import hmac
 import logging
 import math
 import sqlite3
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from serving.access.exposure import AuthMode, check_exposure
-from serving.access.keys import ApiKey, KeyStore, Scope, hashed, read_keys, split_key
+from serving.access.keys import ApiKey, KeyStore, Scope, read_keys, split_key
 from serving.access.rates import TokenBucket
 from serving.polling import POLL_SECONDS, Poll
 from serving.refusals import RequestRefused
@@ -92,7 +93,7 @@ class Gate:
         if self.mode is not AuthMode.KEYS:
             return ANYBODY
         known = self._authenticated(headers.get(b"authorization", b""), is_page=scope is None)
-        if scope is not None and not known.key.may(scope):
+        if scope is not None and scope not in known.scopes:
             raise _missing_scope(scope)
         if known.requests is not None:
             _wait(known.requests.take(), "requests")
@@ -165,11 +166,12 @@ class Gate:
 class _KnownKey:
     """A key, ready to be compared, with its buckets."""
 
-    __slots__ = ("_expires", "_hash", "_is_revoked", "caller", "key", "requests")
+    __slots__ = ("_digest", "_expires", "_is_revoked", "caller", "key", "requests", "scopes")
 
     def __init__(self, key: ApiKey) -> None:
         self.key = key
-        self._hash = key.secret_sha256
+        self._digest = bytes.fromhex(key.secret_sha256)
+        self.scopes = frozenset(scope for scope in Scope if key.may(scope))
         self._is_revoked = key.revoked_at is not None
         self._expires = math.inf if key.expires_at is None else key.expires_at.timestamp()
         self.requests = None if key.rate is None else TokenBucket(key.rate)
@@ -177,11 +179,11 @@ class _KnownKey:
         self.caller = Caller(key.key_id, key.may(Scope.ADMIN), rows)
 
     def matches(self, secret: str) -> bool:
-        is_same = hmac.compare_digest(hashed(secret), self._hash)
-        return is_same and not self._is_revoked
+        digest = hashlib.sha256(secret.encode()).digest()
+        return hmac.compare_digest(digest, self._digest) and not self._is_revoked
 
     def has_expired(self) -> bool:
-        return self._expires <= datetime.now(UTC).timestamp()
+        return self._expires <= time.time()
 
 
 def _key_text(header: bytes, *, is_page: bool) -> str | None:

@@ -141,6 +141,7 @@ class GroupWriter:
     def _begin_chain(self) -> None:
         self.writer_id = str(uuid.uuid4())
         self._number, self._sequence, self._digest = 0, 0, GENESIS
+        self._segment = ""
         self._known_sets: set[str] = set()
 
     def _write(
@@ -187,7 +188,9 @@ class GroupWriter:
             records.append(entry.layout.stored(entry.draft, self._sequence + at, subject, key))
             commit.entries.append((entry, self._sequence + at))
             self._describe(transaction, entry.layout, commit)
-        segment = datetime.fromtimestamp(now / 1_000_000, UTC).date().isoformat()
+        # Never before the last one's, whatever the clock does: days go in the chain's order.
+        today = datetime.fromtimestamp(now / 1_000_000, UTC).date().isoformat()
+        segment = max(today, self._segment)
         draft = Group(
             self.writer_id,
             self._number + 1,
@@ -254,7 +257,7 @@ class GroupWriter:
             self._forget_at = time.monotonic() + _FORGET_EVERY_SECONDS
         if commit.group is None:
             return
-        self._number = commit.group.number
+        self._number, self._segment = commit.group.number, commit.group.segment
         self._sequence += commit.group.n_records
         self._digest = commit.group.digest
         waiting: dict[AppliedMarks, list[int]] = {}

@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -240,3 +241,21 @@ def test_a_reused_id_of_a_model_with_state_is_not_written_down(corner: Any, shop
     assert other.code == "id_reused"
     assert encode_answer(again) == encode_answer(in_batch[0]) == encode(first)
     assert len(records(corner)) == 2
+
+
+def test_a_retired_day_leaves_chains_that_go_on(shop: Any, shop_row) -> None:
+    model, store = shop.serve(), shop.store()
+    first = one(model, shop_row(ORDER_ID=1))
+    (segment,) = store.segments()
+
+    store.retire(segment.name)
+    again = one(model, shop_row(ORDER_ID=1))
+
+    assert (segment.n_groups, segment.n_records) == (1, 1)
+    assert again.decision_id != first.decision_id, "what is gone is not known again"
+    assert store.find_decision(uuid.UUID(first.decision_id).bytes) is None
+    assert list(verify_groups(store.groups(), store.closed()).values()) == [1]
+    (head,) = store.heads()
+    assert (head.number, head.n_records) == (2, 2)
+    with pytest.raises(LogBroken):
+        verify_groups(store.groups())

@@ -142,9 +142,8 @@ class ScoringApp:
             await _send_refusal(send, refusal)
         except ConnectionResetError:
             trace.status, trace.code = _CLIENT_WENT_AWAY, "client_went_away"
-        except Exception:
-            logger.exception("request failed", extra={"route": trace.route})
-            trace.code = _INTERNAL.code
+        except Exception as error:  # noqa: BLE001 - logged with what else is known of the request
+            trace.error, trace.code = error, _INTERNAL.code
             await _send_refusal(send, _INTERNAL)
 
     async def _answer(
@@ -243,9 +242,10 @@ class ScoringApp:
         try:
             body = await self._admission.result(work, context.deadline)
         except RequestRefused as refusal:
+            _trace_refused(refusal.code, len(rows))
             body = encode({"results": [refusal.to_json()] * len(rows)})
-        except Exception:
-            logger.exception("batch failed", extra={"n_rows": len(rows)})
+        except Exception as error:  # noqa: BLE001 - logged with what else is known of the request
+            _trace_error(error)
             body = encode({"results": [_INTERNAL.to_json()] * len(rows)})
         if forced:
             body = await with_forced(body, forced)
@@ -306,6 +306,18 @@ async def _send_whole(
     _trace_status(status)
     await send({**start, "headers": [_content_type(content_type), length, *headers]})
     await send({"type": "http.response.body", "body": b"" if head_only else body})
+
+
+def _trace_error(error: Exception) -> None:
+    trace = current_trace()
+    if trace is not None:
+        trace.error, trace.code = error, _INTERNAL.code
+
+
+def _trace_refused(code: str, n_rows: int) -> None:
+    trace = current_trace()
+    if trace is not None:
+        trace.refused.extend([code] * n_rows)
 
 
 def _trace_status(status: int) -> None:

@@ -23,14 +23,15 @@ class RequestTrace:
         seconds: Seconds spent in each stage that was passed so far.
         route: Template of its route, never the path as it was sent.
         answers: Answers to its rows, each a :class:`serving.answers.Answer`.
+        error: What broke, if something did that is no refusal.
         refused: Error codes of rows of a batch that were refused.
         status: HTTP status; 0 where no answer was begun.
         code: Code of the refusal that the whole request met; empty where it met none.
     """
 
     __slots__ = (
-        "_mark", "answers", "code", "received_at", "refused", "route", "seconds", "started",
-        "status",
+        "_mark", "answers", "code", "error", "received_at", "refused", "route", "seconds",
+        "started", "status",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -40,6 +41,7 @@ class RequestTrace:
         self.route = "other"
         self.status = 0
         self.code = ""
+        self.error: BaseException | None = None
         self.answers: list[Any] = []
         self.refused: list[str] = []
 

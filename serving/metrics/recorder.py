@@ -47,7 +47,11 @@ class RequestRecorder:
         trace.finish("answer")
         self.tally.n_under_way -= 1
         is_slow = self.tally.record(trace)
-        if trace.status >= 500 or not trace.status:
+        if trace.error is not None:
+            logger.error("request failed", extra=_facts(trace), exc_info=trace.error)
+            # Its traceback leads back to the trace: a circle that nobody would free at once.
+            trace.error = None
+        elif trace.status >= 500 or not trace.status:
             logger.warning("request failed", extra=_facts(trace))
         elif is_slow:
             logger.info("slow request", extra=_facts(trace))

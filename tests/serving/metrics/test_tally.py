@@ -150,6 +150,22 @@ def test_a_failed_batch_names_its_first_decisions(caplog: pytest.LogCaptureFixtu
     assert (record.n_rows, record.first_decision_ids) == (9, ["d0", "d1", "d2", "d3", "d4"])
 
 
+def test_what_broke_is_one_line_with_its_cause(caplog: pytest.LogCaptureFixture) -> None:
+    recorder = RequestRecorder(ServiceTally())
+    trace = recorder.begin()
+    trace.status, trace.code = 500, "internal_error"
+    cause = trace.error = ZeroDivisionError("the cause")
+    recorder.end(trace)
+
+    (record,) = caplog.records
+    assert (record.levelno, record.message, record.code) == (
+        logging.ERROR, "request failed", "internal_error",
+    )  # fmt: skip
+    assert record.exc_info is not None
+    assert record.exc_info[1] is cause
+    assert trace.error is None
+
+
 def test_collections_are_counted_until_that_is_ended() -> None:
     tally = ServiceTally()
     end = count_collections(tally)

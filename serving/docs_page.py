@@ -24,6 +24,7 @@ def docs_page(models: ServedModels, document: dict[str, Any]) -> str:
         _operation(path, method, operation)
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
+        if method in {"get", "post"}
     )
     fields = "".join(
         f"<h2>Fields of {escape(name)}</h2>"

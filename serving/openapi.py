@@ -1,9 +1,11 @@
 """The OpenAPI document of a service, generated from the contracts of the models it serves."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from balancing.calibration.thresholds import DECISION_NAMES
 from serving.answers import answer
+from serving.decisions.recorder import MOST_KEY_CHARACTERS
 from serving.refusals import RequestRefused
 from serving.request_fields import RequestField
 from serving.request_json import MAX_BATCH_ROWS
@@ -24,6 +26,18 @@ ERRORS = {
     "429": "The API key asks for more than its rate, or too much is under way; see Retry-After",
     "500": "The service failed",
     "503": "What the answer needs did not come in time; send the request again",
+}
+_DECISION_ID = {
+    "name": "decision_id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1},
+}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Names the request, where its rows have no id: sent again, it counts once.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MOST_KEY_CHARACTERS},
 }
 _SCHEME = "api_key"
 _BEARER = {
@@ -63,6 +77,10 @@ def openapi_document(models: ServedModels) -> dict[str, Any]:
     if models.default is not None:
         paths["/v1/model"] = {"get": _read_operation("Versions of the default model")}
     paths["/v1/models"] = {"get": _read_operation("Versions of every model")}
+    paths["/v1/decisions/{decision_id}"] = {
+        "parameters": [_DECISION_ID],
+        "get": _read_operation("A stored decision, for keys of the scope admin", "503"),
+    }
     return {
         "openapi": "3.1.0",
         "info": {"title": "whitecrow scoring service", "version": "1"},
@@ -122,6 +140,7 @@ def _score_operation(scorer: Scorer, example: tuple[Any, Any], prefix: str) -> d
         body=_content(row, request),
         answer_content=_content({"$ref": "#/components/schemas/Answer"}, response),
         description=_OVER_TIME if scorer.bundle.contract.velocity_features else None,
+        parameters=[_IDEMPOTENCY_KEY],
     )
 
 
@@ -141,6 +160,7 @@ def _batch_operation(scorer: Scorer, example: tuple[Any, Any], prefix: str) -> d
         answer_content=_content(
             _object(results={"type": "array", "items": either}), {"results": [response]}
         ),
+        parameters=[_IDEMPOTENCY_KEY],
     )
 
 
@@ -168,12 +188,12 @@ def _labels_operation(scorer: Scorer, example: tuple[Any, Any], prefix: str) -> 
     )
 
 
-def _read_operation(summary: str) -> dict[str, Any]:
+def _read_operation(summary: str, *more_errors: str) -> dict[str, Any]:
     return {
         "summary": summary,
         "responses": {
             "200": {"description": "OK", "content": {"application/json": {"schema": {}}}},
-            **_errors("401", "403", "404", "429"),
+            **_errors("401", "403", "404", "429", *more_errors),
         },
     }
 
@@ -185,10 +205,12 @@ def _operation(
     body: dict[str, Any],
     answer_content: dict[str, Any],
     description: str | None = None,
+    parameters: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     return {
         "summary": summary,
         **({"description": description} if description else {}),
+        **({"parameters": list(parameters)} if parameters else {}),
         "operationId": path.strip("/").replace("/", "_"),
         "requestBody": {"required": True, "content": body},
         "responses": {"200": {"description": "OK", "content": answer_content}, **_errors(*ERRORS)},

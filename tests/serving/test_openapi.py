@@ -21,7 +21,7 @@ def document(scorer: Scorer) -> dict[str, Any]:
 def test_every_route_of_a_model_is_listed(document: dict[str, Any]) -> None:
     assert set(document["paths"]) == {
         "/v1/score", "/v1/score/batch", "/v1/models/shop/score", "/v1/models/shop/score/batch",
-        "/v1/models/shop", "/v1/model", "/v1/models",
+        "/v1/models/shop", "/v1/model", "/v1/models", "/v1/decisions/{decision_id}",
     }  # fmt: skip
 
 
@@ -68,3 +68,18 @@ def test_the_page_needs_nothing_from_elsewhere(document: dict[str, Any], scorer:
     assert not re.findall(r'(?:src|href)="(?!/)', page)
     assert "POST /v1/score/batch" in page
     assert str(example_exchange(scorer)[0]["AMOUNT"]) in page
+
+
+def test_a_key_is_asked_for_and_a_request_may_be_named(document: dict[str, Any]) -> None:
+    (scheme,) = document["components"]["securitySchemes"].values()
+    (parameter,) = document["paths"]["/v1/score"]["post"]["parameters"]
+
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    assert document["security"] == [{"api_key": []}, {}]
+    assert (parameter["in"], parameter["name"]) == ("header", "Idempotency-Key")
+
+
+def test_commands_to_copy_carry_the_key(document: dict[str, Any], scorer: Scorer) -> None:
+    page = docs_page(ServedModels([ServedModel(scorer)]), document)
+
+    assert page.count("curl") == page.count("Authorization: Bearer $KEY")

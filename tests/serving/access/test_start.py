@@ -77,3 +77,7 @@ def test_broken_hard_rules_stop_the_start(new_home, tmp_path: Path) -> None:
         running_service(["shop"], port=free_port(), home=tmp_path),
     ):
         pytest.fail("it must not start")
+
+
+def test_without_any_key_loopback_is_open_and_says_so(client: httpx.Client) -> None:
+    assert client.get("/v1/model").json()["auth"] == "open on loopback"

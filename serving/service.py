@@ -70,7 +70,7 @@ class ScoringService:
         watch_queues(recorder.tally, application, self._log)
         shadow_log = open_shadow_log(settings.root / "shadow.db", settings.log_uri)
         self._shadow = ShadowScoring(shadow_log, recorder.tally)
-        swapper = ModelSwapper(application, source, recorder.tally)
+        self._swapper = swapper = ModelSwapper(application, source, recorder.tally)
         challengers = Challengers(application, source, self._shadow)
         challengers.look()
 
@@ -90,6 +90,7 @@ class ScoringService:
         for poll in self._polls:
             poll.close()
         self._shadow.close()
+        self._swapper.close()
         application.close()
         self._log.close()
         application.recorder.published.withdraw()

@@ -84,6 +84,12 @@ class ModelSwapper:
                 self._change(current, wanted)
         self._let_go()
 
+    def close(self) -> None:
+        """Let go of what was replaced, when no request is under way any more."""
+        for model in self._retired:
+            model.close()
+        self._retired = []
+
     def _settle(self, name: str) -> None:
         """Forget what could not be served of a name: something else is live by now."""
         if self._refused.pop(name, None) is not None:

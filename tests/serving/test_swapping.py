@@ -14,7 +14,7 @@ import pytest
 from infra.signing import SigningKey
 from serving.http import ScoringApp
 from serving.live import LiveRecord
-from serving.model_store import ModelStore
+from serving.model_store import ModelStore, ResolvedModel
 from serving.served_models import ModelSource
 from serving.swapping import ModelSwapper, freeze_garbage_collection
 
@@ -250,6 +250,33 @@ def test_a_model_is_let_go_after_its_last_request(service: Service, shop_row) ->
     assert (waiting, late.model.version) == (1, "1")
     assert service.swapper.n_retired == 0
     assert freed, "by counting references alone: a full collection would stop the service"
+
+
+def test_what_was_replaced_is_let_go_at_the_end(new_home, corner_contract, tmp_path: Path) -> None:
+    new_home(tmp_path, contract=corner_contract)
+    new_home(tmp_path, contract=corner_contract, version="2", live=False)
+    service = Service(tmp_path)
+    old = service.app.models.get("corner")
+    link = old.path.link
+    assert old.users.take()
+    service.promote("2", "2", name="corner")
+
+    service.swapper.close()
+    service.app.close()
+
+    assert service.swapper.n_retired == 0
+    with pytest.raises(Exception, match="closed"):
+        link.ask(lambda state: state.newest())
+
+
+def test_what_is_being_loaded_is_said(service: Service) -> None:
+    changes = service.app.models.changes
+    changes.begin(ResolvedModel("shop", "2", "3"))
+    loading = service.described()["loading"]
+    changes.end("shop")
+
+    assert (loading["version"], loading["policy_version"]) == ("2", "3")
+    assert "loading" not in service.described()
 
 
 def test_models_of_one_feature_set_share_their_online_state(

@@ -183,7 +183,7 @@ class OnlinePath:
         arrived: list[Any] = []
         identities = self.recorder.identify(rows, context, places)
         for row, identity in zip(rows, identities, strict=True):
-            earlier = self.recorder.earlier(identity, row, on_loop=False)
+            earlier = self.recorder.earlier(identity, row)
             arrived.append(self._arrive(row, identity) if earlier is None else earlier.outcome)
         return arrived
 

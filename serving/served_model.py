@@ -101,7 +101,7 @@ class ServedModel:
         if self.path is not None:
             decided = self.path.answer_rows(typed, context, of_good)
         else:
-            begun = self._begin(typed, context, of_good, on_loop=False)
+            begun = self._begin(typed, context, of_good)
             recorded = self.recorder.append(begun.entries, context) if self.recorder else []
             decided = self._finish(begun, recorded)
         for at, outcome in zip(good, decided, strict=True):
@@ -122,7 +122,7 @@ class ServedModel:
         (typed,) = self.scorer.read_rows([row])
         if isinstance(typed, RequestRefused):
             return typed
-        begun = self._begin([typed], context, None, on_loop=True)
+        begun = self._begin([typed], context, None)
         recorded = []
         if self.recorder is not None:
             recorded = await self.recorder.append_soon(begun.entries, context)
@@ -154,31 +154,24 @@ class ServedModel:
         rows: Sequence[TypedRow],
         context: RequestContext,
         places: Sequence[int] | None,
-        *,
-        on_loop: bool,
     ) -> "_Begun":
-        """Decide rows, as far as that was not done before."""
+        """Decide rows; nothing of it is written down yet."""
         if self.recorder is None:
             return _Begun(rows, self._decided(rows))
-        outcomes: list[Any] = []
+        # A repeated row is scored again, and found when it is written down: that costs less than
+        # to look each row up before.
         identities = self.recorder.identify(rows, context, places)
-        for row, identity in zip(rows, identities, strict=True):
-            earlier = self.recorder.earlier(identity, row, on_loop=on_loop)
-            outcomes.append(None if earlier is None else earlier.outcome)
-        new = [at for at, outcome in enumerate(outcomes) if outcome is None]
-        begun = _Begun(rows, outcomes)
-        if new:
-            for at, scored in zip(
-                new, self.scorer.score_typed([rows[at] for at in new]), strict=True
-            ):
-                if isinstance(scored, RequestRefused):
-                    outcomes[at] = scored
-                    continue
-                outcomes[at] = answer(scored, self.scorer)
-                begun.places.append(at)
-                begun.entries.append(
-                    self.recorder.entry(identities[at], rows[at], scored, outcomes[at], context)
-                )
+        begun = _Begun(rows, [])
+        for at, scored in enumerate(self.scorer.score_typed(rows)):
+            if isinstance(scored, RequestRefused):
+                begun.outcomes.append(scored)
+                continue
+            given = answer(scored, self.scorer)
+            begun.outcomes.append(given)
+            begun.places.append(at)
+            begun.entries.append(
+                self.recorder.entry(identities[at], rows[at], scored, given, context)
+            )
         return begun
 
     def _decided(self, rows: Sequence[TypedRow]) -> list[Answer | RequestRefused]:

@@ -109,15 +109,14 @@ class Recorder:
             )
         return identities
 
-    def earlier(self, identity: Identity, row: TypedRow, *, on_loop: bool) -> Recorded | None:
+    def earlier(self, identity: Identity, row: TypedRow) -> Recorded | None:
         """Return what was decided of a row before, as far as a look-up now tells.
 
         Args:
             identity: Of the row.
             row: As the contract types it.
-            on_loop: Whether an event loop waits: it waits for no server.
         """
-        if identity.key is None or (on_loop and not self._log.reads_are_local):
+        if identity.key is None:
             return None
         found = self._log.find_answered(identity.key)
         return None if found is None else self._repeated(found, identity, self._id_of(row))
@@ -201,8 +200,25 @@ class Recorder:
 
     def _unwritten(self, entries: Sequence[Entry], error: LogUnavailable) -> list[Recorded]:
         """Return what clients get whose decisions are not on disk."""
-        if not self._degrades or error.is_in_doubt:
-            return [Recorded(_unavailable())] * len(entries)
+        # What was answered before can often still be read: a locked file, a full disk.
+        known = [self._readable(entry) for entry in entries]
+        if self._degrades and not error.is_in_doubt:
+            unknown = [entry for entry, before in zip(entries, known, strict=True) if not before]
+            others = iter(self._degraded(unknown))
+        else:
+            others = iter([Recorded(_unavailable())] * len(entries))
+        return [before or next(others) for before in known]
+
+    def _readable(self, entry: Entry) -> Recorded | None:
+        """Return what was decided of a row before, if that takes no server to know."""
+        draft = entry.draft
+        if draft.identity.key is None or not self._log.reads_are_local:
+            return None
+        found = self._log.find_answered(draft.identity.key)
+        return None if found is None else self._repeated(found, draft.identity, draft.answer.id)
+
+    def _degraded(self, entries: Sequence[Entry]) -> list[Recorded]:
+        """Answer rows that are written down later, as long as there is room to keep them."""
         recorded: list[Recorded] = []
         new: dict[bytes, Entry] = {}
         unnamed: list[Entry] = []

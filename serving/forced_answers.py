@@ -1,8 +1,9 @@
 """Test identities: ids that force their answer, so that integrators can rehearse every case.
 
 ``test:approve``, ``test:review`` and ``test:decline`` force a decision, ``test:slow`` an answer
-that takes half the deadline, ``test:error:STATUS`` an error. More may follow a colon to tell requests
-apart: ``test:decline:checkout-7``. Where the contract has no id, the first entity counts instead.
+that takes half the deadline, ``test:error:STATUS`` an error. More may follow a colon to tell
+requests apart: ``test:decline:checkout-7``. Where the contract has no id, the first entity counts
+instead.
 
 Such a row is read and scored as any other; it leaves no trace in state, log or alerts, and its
 answer carries the flag ``test_identity``. A service knows test identities only if it is told to.

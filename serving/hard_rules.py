@@ -143,7 +143,7 @@ class HardRules:
 
     def __init__(self, content: str, contract: Contract, *, source: str) -> None:
         rules = _read(content, source)
-        every = (*rules.deny, *rules.allow, *rules.cap)
+        every: list[_Listed | _Allow | _Cap] = [*rules.deny, *rules.allow, *rules.cap]
         _check_names([rule.name for rule in every], source)
         _check_columns(every, contract, source)
         if rules.cap and contract.amount_column is None:

@@ -1,7 +1,7 @@
 """Rates: how much a key may ask of one process, as a bucket of tokens that fills with time.
 
-NOTE[DIFF]: not the package ``limits``, which counts in windows only: a batch larger than its
-window could never pass, and two counts cost a request about ten microseconds.
+Not the package ``limits``, which counts in windows only: a batch larger than its
+window could never pass, and each request would be counted in two of them.
 """
 
 import math

@@ -107,7 +107,7 @@ def test_a_sound_row_with_one_strange_value_is_scored_or_refused(
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "0x10", "01",
-                                  "+1", ".5", "1.", "1_000", "'1'", "tru", "\ufeff1"])  # fmt: skip
+                                  "+1", ".5", "1.", "1_000", "'1'", "TRUE", "\ufeff1"])  # fmt: skip
 def test_what_is_no_json_number_is_malformed(text: str) -> None:
     outcome = parsed(f'{{"AMOUNT": {text}}}'.encode())
 

@@ -39,7 +39,7 @@ def test_members_are_judged_on_the_same_rows(compared):
     assert done.code == 0, done.err
     members = {member["name"]: member for member in done.json["members"]}
 
-    assert set(members) == {"erm", "metabalance"}
+    assert set(members) == {"erm", "metabalance", "auto"}
     assert all(member["finished"] for member in members.values())
     gain = members["metabalance"]["gains"]["erm"]
     assert gain["low"] <= gain["value"] <= gain["high"]
@@ -54,11 +54,27 @@ def test_the_table_has_a_row_a_member_and_repetition(compared):
     table = pl.read_parquet(compared[2].json["table"])
 
     assert sorted(zip(table["member"], table["seed"], strict=True)) == [
-        ("erm", 0), ("erm", 1), ("metabalance", 0), ("metabalance", 1),
+        ("auto", 0), ("auto", 1), ("erm", 0), ("erm", 1), ("metabalance", 0), ("metabalance", 1),
     ]  # fmt: skip
     assert (table["trials_finished"] == 2).all()
     assert (table["peak_bytes"] > 2**20).all()
     assert (table["fit_seconds"] > 0).all()
+
+
+def test_auto_is_what_validation_prefers_in_each_repetition(compared):
+    table = pl.read_parquet(compared[2].json["table"])
+
+    for seed in (0, 1):
+        runs = table.filter(pl.col("seed") == seed)
+        auto = runs.row(by_predicate=pl.col("member") == "auto", named=True)
+        others = runs.filter(pl.col("member") != "auto")
+        best = others.row(
+            by_predicate=pl.col("validation_average_precision")
+            == others["validation_average_precision"].max(),
+            named=True,
+        )
+        assert auto["average_precision"] == best["average_precision"]
+        assert auto["strategy"] == best["strategy"]
 
 
 def test_the_page_stands_alone(compared):
@@ -77,7 +93,7 @@ def test_mlflow_has_a_parent_and_a_child_for_each_member(compared):
 
     parent = done.json["run_id"]
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent]
-    assert {run.info.run_name for run in children} == {"erm", "metabalance"}
+    assert {run.info.run_name for run in children} == {"erm", "metabalance", "auto"}
     assert all("average_precision" in run.data.metrics for run in children)
 
 

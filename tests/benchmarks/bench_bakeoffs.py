@@ -75,7 +75,7 @@ SETS = {
     ),
     "loan_data_tuned": Set(
         "loan_data, five stratified splits, tuned",
-        "loan_data.parquet", "loan_data", TUNED, {"n_seeds": 5, "n_trials": 4},
+        "loan_data.parquet", "loan_data", TUNED, {"n_seeds": 5, "n_trials": 3},
     ),
     "credit_default": Set(
         "credit_default, five stratified splits",
@@ -83,7 +83,7 @@ SETS = {
     ),
     "credit_default_tuned": Set(
         "credit_default, five stratified splits, tuned",
-        "credit_default.parquet", "credit_default", TUNED, {"n_seeds": 5, "n_trials": 4},
+        "credit_default.parquet", "credit_default", TUNED, {"n_seeds": 5, "n_trials": 3},
     ),
     "lending_club": Set(
         "lending_club, in time",
@@ -91,15 +91,15 @@ SETS = {
     ),
     "lending_club_tuned": Set(
         "lending_club, in time, tuned",
-        "lending_club_2018.parquet", "lending_club", TUNED, {"n_trials": 4},
+        "lending_club_2018.parquet", "lending_club", TUNED, {"n_trials": 3},
     ),
     "creditcard": Set(
         "creditcard, in time",
-        "creditcard.parquet", "creditcard", FIELD, {},
+        "creditcard.parquet", "creditcard", SHORT_FIELD, {},
     ),
     "creditcard_tuned": Set(
         "creditcard, in time, tuned",
-        "creditcard.parquet", "creditcard", TUNED, {"n_trials": 4},
+        "creditcard.parquet", "creditcard", TUNED, {"n_trials": 3},
     ),
     "creditcard_random": Set(
         "creditcard, five stratified splits",

@@ -32,7 +32,7 @@ from serving.request_actions import (
     score_one,
     score_one_soon,
 )
-from serving.request_body import Headers, Receive, Scope, read_json_body
+from serving.request_body import Headers, Receive, Scope, discard_body, read_json_body
 from serving.request_context import RequestContext
 from serving.request_json import parse_batch, parse_row
 from serving.request_trace import RequestTrace, current_trace, finish_stage
@@ -154,7 +154,13 @@ class ScoringApp:
         if scope["method"] not in METHODS[route.method]:
             raise wrong_method(route.method)
         headers: Headers = dict(scope["headers"])
-        caller = self._admitted(route, headers)
+        try:
+            caller = self._admitted(route, headers)
+        except RequestRefused:
+            if scope["method"] == "POST":
+                # Who is cut off while it sends does not read why.
+                await discard_body(receive)
+            raise
         if route.method == "GET":
             content_type, body = await self._page(scope["path"], route, caller)
             await _send_whole(send, 200, body, content_type, head_only=scope["method"] == "HEAD")

@@ -42,7 +42,7 @@ async def read_json_body(headers: Headers, receive: Receive) -> bytes:
             headers=_CLOSE,
         ) from None
     except RequestRefused:
-        await _discard(receive)
+        await discard_body(receive)
         raise
 
 
@@ -63,7 +63,7 @@ async def _read(receive: Receive, announced: int) -> bytes:
     return b"".join(parts)
 
 
-async def _discard(receive: Receive) -> None:
+async def discard_body(receive: Receive) -> None:
     """Take some of what is still coming and drop it.
 
     A client that is cut off while it sends does not read the answer; one that sends without end

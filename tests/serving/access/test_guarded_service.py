@@ -40,6 +40,14 @@ def test_each_route_opens_to_its_scopes_only(
         assert response.headers["www-authenticate"].startswith("Bearer")
 
 
+def test_a_large_batch_without_a_valid_key_reads_why(guarded, shop_row) -> None:
+    rows = {"rows": [shop_row(ORDER_ID=at) for at in range(1000)] * 5}
+    with guarded.client() as client:
+        for _ in range(5):
+            response = client.post("/v1/score/batch", json=rows)
+            assert (response.status_code, response.json()["error"]["code"]) == (401, "missing_key")
+
+
 def test_health_and_metrics_ask_for_no_key(guarded) -> None:
     with guarded.client() as client:
         assert [client.get(path).status_code for path in ("/livez", "/readyz", "/metrics")] == [

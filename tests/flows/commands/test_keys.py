@@ -1,4 +1,4 @@
-"""``whitecrow keys``: a key is shown once, bad input is one line, the ledger hears of each change."""
+"""``whitecrow keys``: a key is shown once, bad input is one line, the ledger hears of it all."""
 
 import json
 import os
@@ -32,7 +32,8 @@ def test_a_key_lives_from_its_making_to_its_revocation(keys: Run, tmp_path: Path
     made = json.loads(
         keys(
             "create", "--scope", "score", "--scope", "label", "--name", "checkout",
-            "--rate", "100/s", "--expires", "90d", "--actor", "ada", "--reason", "go live", "--json",
+            "--rate", "100/s", "--expires", "90d", "--actor", "ada", "--reason", "go live",
+            "--json",
         ).stdout
     )  # fmt: skip
     revoked = keys("revoke", made["key_id"], "--actor", "bob", "--reason", "rotated")

@@ -4,8 +4,7 @@ In this order: read the state, features, score, decide, write down, apply to the
 row that was not decided never counts, and a row that was answered counts once.
 """
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,10 +30,9 @@ from features.online.state import (
 from features.velocity import velocity_plan
 from serving.answers import Answer, RepeatedAnswer, answer, new_decision_id
 from serving.batch_order import waves, with_repeats
-from serving.decisions.applied import AppliedMarks
-from serving.decisions.group_writer import Verdict
 from serving.decisions.record import Identity
 from serving.decisions.recorder import Recorded, Recorder
+from serving.event_feed import EventFeed
 from serving.prepared_rows import VelocityMatrix
 from serving.refusals import RequestRefused
 from serving.request_context import RequestContext
@@ -44,8 +42,6 @@ from serving.scored import ScoredRow
 from serving.scorer import Scorer
 from serving.shadow import Shadow, ShadowRow
 from serving.state_link import StateLink
-
-logger = logging.getLogger(__name__)
 
 _DECLINE = "decline"
 
@@ -106,7 +102,6 @@ class OnlinePath:
         plan = velocity_plan(contract)
         self._scorer = scorer
         self.link = link
-        self.recorder = recorder
         self.shadow: Shadow | None = None
         self._contract: Contract = contract
         self._plan = plan
@@ -119,6 +114,18 @@ class OnlinePath:
         self._guard = SkewGuard(microseconds(contract.policy.max_clock_skew), clock)
         self._refuses = contract.policy.on_stall == "refuse"
         self._counts_declined = contract.policy.count_declined
+        self._feed = EventFeed(link, refuses=self._refuses)
+        self.recorder = recorder
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """What writes decisions down; without it they are answered right away."""
+        return self._recorder
+
+    @recorder.setter
+    def recorder(self, recorder: Recorder | None) -> None:
+        self._recorder = recorder
+        self._feed.marks = None if recorder is None else recorder.marks
 
     def answer_rows(
         self,
@@ -169,10 +176,7 @@ class OnlinePath:
 
     def close(self) -> None:
         """Apply what still waits for the state, and let go of it."""
-        self.link.close()
-        if self.recorder is not None and self.recorder.marks is not None:
-            self._kept_are_applied(self.recorder.marks)
-            self.recorder.marks.settle()
+        self._feed.close()
 
     def _arrivals(
         self, rows: Sequence[TypedRow], context: RequestContext, places: Sequence[int] | None
@@ -212,7 +216,7 @@ class OnlinePath:
         events = [_under(arrivals[at].event, recorded[at], arrivals[at]) for at in counted]
         sequences = [recorded[at].sequence for at in counted]
         try:
-            self._apply(events, [sequence for sequence in sequences if sequence is not None])
+            self._feed.apply(events, [sequence for sequence in sequences if sequence is not None])
         except StateUnreachable:
             for at in counted:
                 outcomes[at] = _unavailable()
@@ -265,27 +269,12 @@ class OnlinePath:
                     )
                 )
         if recorder is not None and entries:
-            late = self._when_late(
+            late = self._feed.when_late(
                 [arrivals[at].event for at in places], [entry.draft.counts for entry in entries]
             )
             for at, each in zip(places, recorder.append(entries, context, late), strict=True):
                 recorded[at] = each
         return [each for each in recorded if each is not None]
-
-    def _when_late(
-        self, events: Sequence[Event], counts: Sequence[bool]
-    ) -> Callable[[list[Verdict]], None]:
-        """Return what lets rows count that were written down after their request was refused."""
-
-        def keep(verdicts: list[Verdict]) -> None:
-            found = [
-                (event, verdict.sequence)
-                for event, does, verdict in zip(events, counts, verdicts, strict=True)
-                if does and verdict.sequence is not None
-            ]
-            self._keep([event for event, _ in found], [sequence for _, sequence in found])
-
-        return keep
 
     def _recall(self, events: Sequence[Event]) -> _Memory:
         """Return what the state knows.
@@ -303,8 +292,7 @@ class OnlinePath:
 
         try:
             memory = self.link.ask(question)
-            if self.recorder is not None and self.recorder.marks is not None:
-                self._kept_are_applied(self.recorder.marks)
+            self._feed.state_answered()
         except StateUnreachable:
             if self._refuses:
                 raise
@@ -381,45 +369,6 @@ class OnlinePath:
         if isinstance(outcome, RequestRefused):
             return False
         return self._counts_declined or outcome.decision != _DECLINE
-
-    def _apply(self, events: Sequence[Event], sequences: Sequence[int]) -> None:
-        """Apply events; where the state is away, they are kept for it.
-
-        Args:
-            events: Of answers that count.
-            sequences: Of those that were written down now.
-
-        Raises:
-            StateUnreachable: If the state is away, the policy refuses then, and nothing of the
-                events is written down: the log would replay what it holds.
-        """
-        if not events:
-            return
-        try:
-            applied = self.link.ask(lambda state: state.apply(events))
-        except StateUnreachable:
-            if self._refuses and self.recorder is None:
-                raise
-            self._keep(events, sequences)
-        else:
-            if Applied.CONFLICT in applied:
-                # Only if another process took the id in between, past the log: by a backfill.
-                n_events = list(applied).count(Applied.CONFLICT)
-                logger.warning("ids were taken in between", extra={"n_events": n_events})
-            if self.recorder is not None and self.recorder.marks is not None:
-                self.recorder.marks.done(sequences)
-        finally:
-            finish_stage("state")
-
-    def _keep(self, events: Sequence[Event], sequences: Sequence[int]) -> None:
-        self.link.keep(events)
-        # In this order: what is kept here has to be among what is waited for there.
-        if self.recorder is not None and self.recorder.marks is not None:
-            self.recorder.marks.keep(sequences)
-
-    def _kept_are_applied(self, marks: AppliedMarks) -> None:
-        if not self.link.n_kept and not self.link.has_lost_some:
-            marks.kept_are_applied()
 
 
 def _under(event: Event, recorded: Recorded, arrival: _Arrival) -> Event:

@@ -15,6 +15,8 @@ from serving.refusals import RequestRefused
 
 T = TypeVar("T")
 
+_THREADS = 32
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -48,7 +50,8 @@ class Admission:
         self._most = most
         self._n = 0
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(thread_name_prefix="request")
+        # They mostly wait, for a state or for a commit that many of them share.
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="request")
 
     @property
     def n_under_way(self) -> int:

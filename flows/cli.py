@@ -11,7 +11,17 @@ from typing import NoReturn
 
 import typer
 
-from flows.commands import benchmark, data, decisions, keys, labels, models, packages, services
+from flows.commands import (
+    alerts,
+    benchmark,
+    data,
+    decisions,
+    keys,
+    labels,
+    models,
+    packages,
+    services,
+)
 from flows.commands.console import print_failure
 from infra.errors import WhitecrowError, is_full_disk
 from infra.logs import configure_logs
@@ -23,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (services, data, models, benchmark, labels, keys, packages, decisions):
+for module in (services, data, models, benchmark, labels, keys, packages, decisions, alerts):
     module.add_commands(app)
 
 _INTERRUPTED = 130

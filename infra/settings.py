@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     idempotency_days: float = Field(
         default=7.0, gt=0, le=3650, description="How long a repeated row gets the first answer."
     )
+    webhook_secret: str | None = Field(
+        default=None, description="Signs alerts that go to a webhook.", repr=False
+    )
     actor: str = Field(default_factory=getpass.getuser, description="Who changes what is served.")
 
     def __init__(self, **values: Any) -> None:

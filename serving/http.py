@@ -278,6 +278,8 @@ class ScoringApp:
             described["auth"] = self._gate.mode
         if self._forced is not None:
             described["test_identities"] = True
+        if self.decision_log is not None:
+            described["decision_log"] = self.decision_log.describe()
         if caller.is_admin:
             return described
         return {name: described[name] for name in _FOR_EVERYBODY if name in described}

@@ -100,11 +100,17 @@ def test_a_client_that_leaves_before_its_answer_changes_nothing(
             retried = client.post("/v1/score", json=shop_row(ORDER_ID=5))
             decision_id = retried.json()["decision_id"]
             shown = client.get(f"/v1/decisions/{decision_id}")
+            told = client.get("/v1/model").json()["decision_log"]
             unknown = client.get("/v1/decisions/00000000-0000-7000-8000-000000000000")
 
     (record,) = [r for g in sqlite_place.store().groups() for r in g.decoded()]
     assert record.answer == retried.content
     assert shown.json()["decision_id"] == decision_id
     assert shown.json()["latency_ms"]["model"] > 0
+    assert told == {
+        "location": str(sqlite_place.home / "decisions.db"),
+        "reachable": True,
+        "decisions_waiting": 0,
+    }
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "unknown_decision")
     assert Path(sqlite_place.home / "service.log").exists()

@@ -5,12 +5,14 @@ from html import escape
 from typing import Any
 
 from serving.answers import encode
-from serving.openapi import ERRORS
+from serving.docs_integration import integration_sections
 from serving.served_models import ServedModels
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-pre { background: #f4f4f4; padding: .8rem; overflow-x: auto; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+overflow-wrap: anywhere; }
+pre { background: #f4f4f4; padding: .8rem; overflow-x: auto; user-select: all; }
+div { overflow-x: auto; } td { overflow-wrap: normal; }
 table { border-collapse: collapse; } td, th { text-align: left; padding: .2rem 1rem .2rem 0; }
 @media (prefers-color-scheme: dark) { body { background: #1b1b1b; color: #ddd; }
 pre { background: #2a2a2a; } a { color: #8bf; } }
@@ -31,18 +33,16 @@ def docs_page(models: ServedModels, document: dict[str, Any]) -> str:
         + _fields(document["components"]["schemas"][f"{name}.Row"])
         for name in models.by_name
     )
-    errors = "".join(f"<tr><td>{s}</td><td>{escape(t)}</td></tr>" for s, t in ERRORS.items())
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}</style></head><body><h1>{title}</h1>"
         '<p>Machine-readable: <a href="/openapi.json">/openapi.json</a>. '
         'Health: <a href="/livez">/livez</a>, <a href="/readyz">/readyz</a>, '
         '<a href="/metrics">/metrics</a>. '
         "For the commands below: <code>SERVICE=http://HOST:PORT</code>, this page's address, and "
         "<code>KEY=</code> your API key, where the service asks for one.</p>"
-        f"{operations}{fields}<h2>Errors</h2>"
-        '<p>Each is <code>{"error": {"code", "message", "field", "retry"}}</code>.</p>'
-        f"<table>{errors}</table></body></html>"
+        f"{operations}{fields}{integration_sections(_default_row(document))}</body></html>"
     )
 
 
@@ -69,4 +69,13 @@ def _fields(schema: dict[str, Any]) -> str:
         f"<td>{escape(shape['description'])}</td></tr>"
         for name, shape in schema["properties"].items()
     )
-    return f"<table>{rows}</table>"
+    return f"<div><table>{rows}</table></div>"
+
+
+def _default_row(document: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the example row of the routes without a name, where there are such."""
+    operation = document["paths"].get("/v1/score", {}).get("post")
+    if operation is None:
+        return None
+    row: dict[str, Any] = operation["requestBody"]["content"]["application/json"]["example"]
+    return row

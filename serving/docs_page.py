@@ -36,6 +36,7 @@ def docs_page(models: ServedModels, document: dict[str, Any]) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<link rel="icon" href="data:,">'  # a browser would ask the service for one
         f"<style>{_STYLE}</style></head><body><h1>{title}</h1>"
         '<p>Machine-readable: <a href="/openapi.json">/openapi.json</a>. '
         'Health: <a href="/livez">/livez</a>, <a href="/readyz">/readyz</a>, '

@@ -5,6 +5,7 @@ from typing import Any
 
 from serving.error_codes import ERROR_CODES
 
+_AGAIN = "<br>retry: true"
 _RETRIES = (
     "Send a request again only if the error says <code>retry: true</code>, or if no answer came "
     "(the connection broke, or your own time-out passed). Wait a little longer each time, by "
@@ -34,15 +35,15 @@ def integration_sections(example: dict[str, Any] | None) -> str:
         example: A row that the default model takes; None where there is none.
     """
     rows = "".join(
-        f"<tr><td>{each.status}</td><td><code>{each.code}</code></td>"
-        f"<td>{'again' if each.retry else ''}</td><td>{escape(each.when)}</td></tr>"
+        f"<tr><td>{each.status}</td><td><code>{each.code}</code>{_AGAIN if each.retry else ''}"
+        f"</td><td>{escape(each.when)}</td></tr>"
         for each in ERROR_CODES
     )
     return (
         "<h2>Errors</h2>"
         '<p>Each is <code>{"error": {"code", "message", "field", "retry"}}</code>, also in the '
         "place of one row of a batch. Messages never repeat a value of the request.</p>"
-        f"<div><table><tr><th>Status</th><th>Code</th><th>Retry</th><th>When</th></tr>{rows}"
+        f"<div><table><tr><th>Status</th><th>Code</th><th>When</th></tr>{rows}"
         "</table></div>"
         f"<h2>Time-outs and retries</h2><p>{_RETRIES}</p>"
         f"<h2>Repeated rows</h2><p>{_REPEATED}</p>"

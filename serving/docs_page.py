@@ -12,7 +12,8 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
 overflow-wrap: anywhere; }
 pre { background: #f4f4f4; padding: .8rem; overflow-x: auto; user-select: all; }
-div { overflow-x: auto; } td { overflow-wrap: normal; }
+div { overflow-x: auto; } td, th { overflow-wrap: normal; vertical-align: top; }
+td:last-child { min-width: 11rem; } @media (max-width: 40rem) { pre { white-space: pre-wrap; } }
 table { border-collapse: collapse; } td, th { text-align: left; padding: .2rem 1rem .2rem 0; }
 @media (prefers-color-scheme: dark) { body { background: #1b1b1b; color: #ddd; }
 pre { background: #2a2a2a; } a { color: #8bf; } }

@@ -96,6 +96,23 @@ def test_the_async_twin_is_answered_the_same(service, client, shop_row) -> None:
     assert asyncio.run(ask()) == client.score(row)
 
 
+def test_the_example_in_the_readme_runs(service, capsys) -> None:
+    url, keys = service
+    readme = Path(__file__).resolve().parents[2] / "serving" / "README.md"
+    section = readme.read_text("utf-8").split("\n## For integrators\n")[1]
+    code = section.split("```python\n")[1].split("```")[0]
+    for written, here in [
+        ('"http://127.0.0.1:3000"', repr(url)), ("api_key=None", f"api_key={keys['all']!r}"),
+        ('"shop"', '"corner"'),
+    ]:  # fmt: skip
+        assert written in code
+        code = code.replace(written, here)
+
+    exec(compile(code, str(readme), "exec"), {})
+
+    assert capsys.readouterr().out.startswith("1 {'AMOUNT': 249.8")
+
+
 def test_what_is_wrong_with_a_request_is_typed(client, shop_row) -> None:
     client.score(shop_row(ORDER_ID=1003))
 

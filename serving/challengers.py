@@ -4,6 +4,7 @@ import logging
 
 from infra.errors import WhitecrowError
 from serving.model_store import ResolvedModel
+from serving.scorer import Scorer
 from serving.served_model import ServedModel
 from serving.served_models import ModelSource
 from serving.shadow import Shadow, ShadowScoring, why_not_shadowed
@@ -36,7 +37,8 @@ class Challengers:
         challengers = self._source.challengers()
         for name, champion in self._serving.models.by_name.items():
             wanted = challengers.get(name)
-            if wanted is None:
+            # A version that was promoted may still be named as the challenger it was.
+            if wanted is None or _is_the_same(champion.scorer, wanted):
                 champion.shadow, champion.shadow_refusal = None, None
                 self._refused.pop(name, None)
             elif not _is_there(champion, wanted) and self._refused.get(name) != (wanted, champion):
@@ -73,8 +75,9 @@ class Challengers:
 
 
 def _is_there(champion: ServedModel, wanted: ResolvedModel) -> bool:
-    shadow = champion.shadow
-    return shadow is not None and (shadow.scorer.model_version, shadow.scorer.policy_version) == (
-        wanted.model_version,
-        wanted.policy_version,
-    )
+    return champion.shadow is not None and _is_the_same(champion.shadow.scorer, wanted)
+
+
+def _is_the_same(scorer: Scorer, wanted: ResolvedModel) -> bool:
+    versions = scorer.model_version, scorer.policy_version
+    return versions == (wanted.model_version, wanted.policy_version)

@@ -18,7 +18,7 @@ from infra.settings import Settings
 from infra.storage import write_atomically
 from serving.alert_webhook import Webhook
 from serving.alerts import Alert, decisions, encode_lines, is_alert, open_alerts
-from serving.decisions.layout import opened
+from serving.decisions.layout import logged_id, opened
 from serving.decisions.opening import open_store
 from serving.decisions.record import DecisionRecord, StoredRecord
 from serving.decisions.sealing import LogSecret, Unreadable, read_log_secret
@@ -139,19 +139,19 @@ def import_outcomes(settings: Settings, source: str, reference: str) -> Imported
     secret = read_log_secret(settings.keys, settings.log_secret)
     store = open_store(settings, secret)
     try:
-        decided = _decided(store, resolved.name, set(reports["id"]), contract, secret)
+        decided = _decided(store, set(reports["id"]), contract, secret)
         known = [row for row in reports.iter_rows() if row[0] in decided]
         if contract.velocity_features:
             _report(settings, contract, store, secret, [(decided[row[0]], row) for row in known])
     finally:
         store.close()
     book = OutcomeBook(settings.root)
-    before = book.known(resolved.name)
+    before = book.known(contract.name)
     outcomes = [
         Outcome(_name(decided[row_id]), label, microseconds_of(moment))
         for row_id, label, moment in known
     ]
-    accepted = book.record(resolved.name, outcomes)
+    accepted = book.record(contract.name, outcomes)
     closed = {outcome.id for outcome in outcomes} - before
     alerted = {_name(each) for each in decided.values() if is_alert(each)}
     unknown = dict.fromkeys(row_id for row_id in reports["id"] if row_id not in decided)
@@ -179,17 +179,16 @@ def _with_ids(table: pl.DataFrame, contract: Contract) -> pl.DataFrame:
 
 
 def _decided(
-    store: DecisionStore, model: str, wanted: set[str], contract: Contract, secret: LogSecret
+    store: DecisionStore, wanted: set[str], contract: Contract, secret: LogSecret
 ) -> dict[str, DecisionRecord]:
     """Return decisions by the ids that a person knows them by: the row's, or the decision's."""
-    column = contract.columns.id or "id"
-    by_pseudonym = {secret.pseudonym(column, each).hex(): each for each in wanted}
+    by_logged_id = {logged_id(contract, secret, each): each for each in wanted}
     found: dict[str, DecisionRecord] = {}
-    for record in decisions(store, model=model):
+    for record in decisions(store, model=contract.name):
         stored = record.stored
         for name in (stored.decision_id, stored.transaction_id):
-            if name in wanted or name in by_pseudonym:
-                found[name if name in wanted else by_pseudonym[str(name)]] = record
+            if name in wanted or name in by_logged_id:
+                found[name if name in wanted else by_logged_id[str(name)]] = record
     return found
 
 

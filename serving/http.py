@@ -7,13 +7,14 @@ Starlette application does not know on to its own pages, whose errors have anoth
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import msgspec
 
+from features.online.events import LabelReport
 from serving.access.admission import Admission, Limits
 from serving.access.gate import ANYBODY, Caller, Gate
 from serving.answers import encode
@@ -24,8 +25,10 @@ from serving.forced_answers import ForcedAnswers, with_forced
 from serving.metrics.recorder import RequestRecorder
 from serving.metrics.tally import ServiceTally
 from serving.openapi import openapi_document
+from serving.outcomes import OutcomeBook
 from serving.refusals import RequestRefused
 from serving.request_actions import (
+    Act,
     held,
     report_labels,
     score_batch_held,
@@ -67,12 +70,14 @@ class ScoringApp:
     Attributes:
         recorder: Counts its requests.
         decision_log: Where the models' decisions are found again; None where nowhere.
+        outcomes: Where reported labels close alerts; None where nowhere.
     """
 
     def __init__(self) -> None:
         self.recorder = RequestRecorder(ServiceTally())
         self._served = _Served(ServedModels([]), {})
         self.decision_log: DecisionLog | None = None
+        self.outcomes: OutcomeBook | None = None
         self._gate: Gate | None = None
         self._forced: ForcedAnswers | None = None
         self._limits = Limits()
@@ -183,6 +188,11 @@ class ScoringApp:
             return ANYBODY
         return self._gate.admit(headers, route.needs)
 
+    def _keep_outcomes(self, model: ServedModel, reports: Sequence[LabelReport]) -> None:
+        if self.outcomes is not None and self.decision_log is not None:
+            contract = model.scorer.bundle.contract
+            self.outcomes.record_labels(contract, self.decision_log.secret, reports)
+
     def _take(self, name: str | None) -> ServedModel:
         """Return a model that stays whole until it is given back, also if it is swapped."""
         while True:
@@ -201,7 +211,7 @@ class ScoringApp:
         caller: Caller,
         headers: Headers,
     ) -> None:
-        act = report_labels
+        act: Act = partial(report_labels, keep=self._keep_outcomes)
         if action == "score":
             caller.take_rows(1)
             act = score_one

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Connection
 
+from features.contract import Contract
+from features.online.events import LabelReport
 from infra.database import connect
+from serving.decisions.layout import logged_id
+from serving.decisions.sealing import LogSecret
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS outcome (
@@ -66,6 +70,18 @@ class OutcomeBook:
                 connection.execute(_RECORD, (model, each.id, each.label, each.reported_at)).rowcount
                 for each in outcomes
             )
+
+    def record_labels(
+        self, contract: Contract, secret: LogSecret, reports: Iterable[LabelReport]
+    ) -> int:
+        """Write labels down as outcomes of a contract's rows; ids that are personal never are."""
+        return self.record(
+            contract.name,
+            [
+                Outcome(logged_id(contract, secret, each.id), each.label, each.reported_at)
+                for each in reports
+            ],
+        )
 
     def known(self, model: str) -> frozenset[str]:
         """Return the ids of a model's rows whose outcome is known."""

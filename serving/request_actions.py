@@ -1,12 +1,13 @@
 """What a request asks of a model once it has been let in: from the body's bytes to the answer's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from features.online.events import LabelReport
 from serving.answers import Answer, RepeatedAnswer, encode, encode_answer
 from serving.label_requests import LabelReader
 from serving.refusals import RequestRefused
@@ -56,15 +57,31 @@ def _given(outcome: Answer | RequestRefused) -> bytes:
     return encode_answer(outcome)
 
 
-def report_labels(model: ServedModel, body: bytes, context: RequestContext) -> bytes:
+def report_labels(
+    model: ServedModel,
+    body: bytes,
+    context: RequestContext,
+    *,
+    keep: Callable[[ServedModel, Sequence[LabelReport]], None] | None = None,
+) -> bytes:
     """Return what became of reported labels as JSON.
+
+    Args:
+        model: That takes them.
+        body: JSON.
+        context: Of the request.
+        keep: Writes them down as outcomes, once the model has taken them.
 
     Raises:
         RequestRefused: If one of them is at fault, or the store does not answer.
     """
     reader = LabelReader(model.scorer.bundle.contract)
     arrived = datetime.fromtimestamp(context.received_at / MICROSECONDS_PER_SECOND, UTC)
-    return encode(asdict(model.report_labels(reader.read(body, arrived=arrived))))
+    reports = reader.read(body, arrived=arrived)
+    counts = model.report_labels(reports)
+    if keep is not None:
+        keep(model, reports)
+    return encode(asdict(counts))
 
 
 def score_batch_held(

@@ -16,6 +16,7 @@ from serving.draining import refuse_connections_when_told_to_end
 from serving.http import ScoringApp
 from serving.metrics.collections import count_collections
 from serving.metrics.queues import watch_queues
+from serving.outcomes import OutcomeBook
 from serving.polling import Poll
 from serving.served_models import ModelSource
 from serving.shadow import ShadowScoring
@@ -55,6 +56,7 @@ class ScoringService:
         )
         recording = open_recording(settings)
         self._log = application.decision_log = recording.log
+        application.outcomes = OutcomeBook(settings.root)
         source = ModelSource(
             settings.root,
             settings.served_models,

@@ -177,6 +177,14 @@ class RecordLayout:
         return self._secret.pseudonym(self.id_column or "id", row_id).hex()
 
 
+def logged_id(contract: Contract, secret: LogSecret, row_id: str) -> str:
+    """Return how the log names a row: by its id, or by a pseudonym where ids are personal."""
+    columns = contract.columns
+    if columns.id is None or columns.id not in {*columns.pii, *columns.entities}:
+        return row_id
+    return secret.pseudonym(columns.id, row_id).hex()
+
+
 def state_name(contract: Contract) -> str | None:
     """Return the name of a contract's online state; None where nothing looks back in time."""
     plan = velocity_plan(contract)

@@ -12,14 +12,19 @@ from typing import Any
 import polars as pl
 import pytest
 
+from features.contract import parse_contract
 from features.ingestion.data_error import DataError
+from features.online.events import LabelReport
 from flows.alerts import import_outcomes, list_alerts, send_alerts
 from flows.cli import app
 from flows.labels import import_labels
 from flows.moments import RequestError
 from infra.settings import Settings
 from serving.alert_webhook import WebhookRefused, WebhookUnusable
+from serving.decisions.layout import logged_id
 from serving.decisions.opening import open_recording
+from serving.decisions.sealing import LogSecret
+from serving.outcomes import OutcomeBook
 from serving.refusals import RequestRefused
 from serving.served_models import load_models
 
@@ -156,6 +161,19 @@ def test_a_personal_id_leaves_as_a_pseudonym_and_returns_in_the_clear(
     assert (done.closed, done.unknown) == (1, ())
     assert import_labels(settings, file, "corner").unknown == 0
     assert list_alerts(settings) == []
+
+
+def test_labels_over_http_are_kept_without_personal_ids(tmp_path, corner_contract) -> None:
+    columns = corner_contract["columns"] | {"pii": ["ORDER_ID"]}
+    contract = parse_contract(corner_contract | {"columns": columns}, source="tests")
+    book, secret = OutcomeBook(tmp_path), LogSecret(bytes(32))
+
+    changed = book.record_labels(contract, secret, [LabelReport("order-4711", 1, 5)])
+
+    (kept,) = book.known("corner")
+    assert changed == 1
+    assert kept == logged_id(contract, secret, "order-4711") != "order-4711"
+    assert b"order-4711" not in b"".join(f.read_bytes() for f in tmp_path.glob("outcomes.db*"))
 
 
 def test_a_file_without_a_label_is_refused(settings, three, tmp_path) -> None:

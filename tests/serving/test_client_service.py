@@ -12,6 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
+from flows.alerts import list_alerts
+from infra.settings import Settings
 from serving.access.keys import KeyStore, Scope
 from serving.access.rates import Rate
 from serving.client import AsyncScoringClient, Patience, ScoringClient
@@ -34,8 +36,8 @@ NOW = datetime.now(UTC).isoformat(timespec="seconds")
 @pytest.fixture(scope="module")
 def service(
     tmp_path_factory: pytest.TempPathFactory, new_home: Any, corner_contract: dict[str, Any]
-) -> Iterator[tuple[str, dict[str, str]]]:
-    """A service that asks for keys and knows test identities: its address, and keys by use."""
+) -> Iterator[tuple[str, dict[str, str], Path]]:
+    """A service with keys and test identities: its address, keys by use, state folder."""
     home = tmp_path_factory.mktemp("asked")
     new_home(home, contract=corner_contract)
     store = KeyStore(home / "whitecrow.db")
@@ -56,12 +58,12 @@ def service(
         with running_service(["corner"], port=port, home=home, log=log.fileno()):
             url = f"http://127.0.0.1:{port}"
             wait_until_ready(url)
-            yield url, keys
+            yield url, keys, home
 
 
 @pytest.fixture
-def client(service: tuple[str, dict[str, str]]) -> Iterator[ScoringClient]:
-    url, keys = service
+def client(service: tuple[str, dict[str, str], Path]) -> Iterator[ScoringClient]:
+    url, keys, _ = service
     with ScoringClient(url, api_key=keys["all"]) as client:
         yield client
 
@@ -86,7 +88,7 @@ def test_every_method_asks_the_route_it_is_named_after(client, shop_row) -> None
 
 
 def test_the_async_twin_is_answered_the_same(service, client, shop_row) -> None:
-    url, keys = service
+    url, keys, _ = service
     row = shop_row(ORDER_ID=1002)
 
     async def ask() -> Answer:
@@ -96,8 +98,19 @@ def test_the_async_twin_is_answered_the_same(service, client, shop_row) -> None:
     assert asyncio.run(ask()) == client.score(row)
 
 
+def test_a_reported_label_closes_its_alert(service, client, shop_row) -> None:
+    settings = Settings(home=service[2])
+    answer = client.score(shop_row(ORDER_ID=1006, AMOUNT=900.0))
+    before = [alert.decision_id for alert in list_alerts(settings)]
+
+    client.report_labels([LabelReport(1006, 1, NOW, "chargeback")])
+
+    assert answer.decision_id in before
+    assert answer.decision_id not in [alert.decision_id for alert in list_alerts(settings)]
+
+
 def test_the_example_in_the_readme_runs(service, capsys) -> None:
-    url, keys = service
+    url, keys, _ = service
     readme = Path(__file__).resolve().parents[2] / "serving" / "README.md"
     section = readme.read_text("utf-8").split("\n## For integrators\n")[1]
     code = section.split("```python\n")[1].split("```")[0]
@@ -129,7 +142,7 @@ def test_what_is_wrong_with_a_request_is_typed(client, shop_row) -> None:
 
 
 def test_who_may_not_ask_is_told_so(service, shop_row) -> None:
-    url, keys = service
+    url, keys, _ = service
     for key, code in [("", "missing_key"), ("wc_nobody_x", "unknown_key")]:
         with ScoringClient(url, api_key=key) as client, pytest.raises(AccessDenied) as denied:
             client.score(shop_row())
@@ -141,7 +154,7 @@ def test_who_may_not_ask_is_told_so(service, shop_row) -> None:
 
 
 def test_a_rate_that_no_patience_outlasts_is_raised(service, shop_row) -> None:
-    url, keys = service
+    url, keys, _ = service
 
     with ScoringClient(url, api_key=keys["seldom"]) as client:
         client.score(shop_row(ORDER_ID=1004))
@@ -154,7 +167,7 @@ def test_a_rate_that_no_patience_outlasts_is_raised(service, shop_row) -> None:
 
 
 def test_a_service_that_stays_unavailable_is_given_up(service, shop_row) -> None:
-    url, keys = service
+    url, keys, _ = service
     patience = Patience(attempts=2)
 
     with (
@@ -167,7 +180,7 @@ def test_a_service_that_stays_unavailable_is_given_up(service, shop_row) -> None
 
 
 def test_a_slow_answer_is_not_waited_for(service, shop_row) -> None:
-    url, keys = service
+    url, keys, _ = service
     patience = Patience(timeout_seconds=0.1, attempts=2)
 
     with (

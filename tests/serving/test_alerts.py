@@ -3,11 +3,13 @@
 import hmac
 import json
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import polars as pl
 import pytest
@@ -174,6 +176,37 @@ def test_labels_over_http_are_kept_without_personal_ids(tmp_path, corner_contrac
     assert changed == 1
     assert kept == logged_id(contract, secret, "order-4711") != "order-4711"
     assert b"order-4711" not in b"".join(f.read_bytes() for f in tmp_path.glob("outcomes.db*"))
+
+
+@pytest.fixture
+def server_log(postgresql: str) -> Iterator[str]:
+    """URI of an empty database on a PostgreSQL server."""
+    import psycopg
+
+    name = f"alerts_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgresql, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield urlsplit(postgresql)._replace(path=f"/{name}").geturl()
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_alerts_of_a_log_on_a_server_are_the_same(
+    tmp_path, new_home, corner_contract, shop_row, server_log
+) -> None:
+    settings = Settings(home=tmp_path, log_uri=server_log)
+    new_home(tmp_path, contract=corner_contract)
+    recording = open_recording(settings)
+    models = load_models(tmp_path, ["corner"], recording=recording)
+    models.get(None).answer_rows([shop_row(ORDER_ID=2, AMOUNT=900.0)])
+    models.close()
+    recording.log.close()
+
+    (alert,) = list_alerts(settings)
+    done = import_outcomes(settings, outcomes(tmp_path, id=[2], label=[1]), "corner")
+
+    assert alert.id == "2"
+    assert (done.accepted, done.closed) == (1, 1)
+    assert list_alerts(settings) == []
 
 
 def test_a_file_without_a_label_is_refused(settings, three, tmp_path) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from typing import Literal
 
 import polars as pl
 
@@ -81,6 +82,18 @@ def check_expressions(contract: Contract, schema: Mapping[str, pl.DataType] | No
 def derived_sources(contract: Contract) -> tuple[str, ...]:
     """Return the source columns that derived columns read, in order of first use."""
     return _compiled(tuple(contract.derived.items())).sources
+
+
+def ordered_expressions(contract: Contract) -> tuple[tuple[str, pl.Expr], ...]:
+    """Return every derived column's expression, after those that it reads."""
+    return tuple(_in_order(contract.derived))
+
+
+def source_type(contract: Contract, name: str) -> Literal["clock", "number", "text"]:
+    """Return what a source column is to an expression."""
+    if name == contract.event_time_column:
+        return "clock"
+    return "number" if _type_of(contract, name, None) == pl.Float64 else "text"
 
 
 def _sources(frame: pl.DataFrame, contract: Contract, names: Sequence[str]) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from balancing.calibration.policy import Policy, PolicyMismatch
 from features.contract import Contract
 from features.derived import derive
+from features.derived_row import compile_derived
 from features.feature_set import FeatureArrays, FeatureSet
 from features.money import as_minor_units
 from features.segments import SegmentArray, segment_keys, segment_keys_of_requests
@@ -69,7 +70,10 @@ class RowPreparer:
         self._n_velocity = len(contract.velocity_features)
         n_own = len(feature_set.numeric) - self._n_velocity
         self._row_part = replace(feature_set, numeric=feature_set.numeric[:n_own])
-        self._encoder = None if contract.derived else RowEncoder(self._row_part)
+        # Keys of segments by a derived number are a table's to write.
+        is_plain = not set(self._segment_columns) & set(contract.derived)
+        self._derived = compile_derived(contract) if is_plain else None
+        self._encoder = RowEncoder(self._row_part) if self._derived else None
 
     def of_table(self, frame: pl.DataFrame) -> PreparedRows:
         """Prepare a conformed table that has its velocity columns.
@@ -91,9 +95,10 @@ class RowPreparer:
             UnscorableRow: If a number is infinite, or beyond what float32 holds.
             ValueError: If ``velocity`` does not fit the rows and the contract.
         """
-        if self._encoder is None:
+        if self._encoder is None or self._derived is None:
             prepared = self._prepared(self._reader.frame(rows), self._row_part)
         else:
+            rows = [self._derived.extend(row) for row in rows]
             amount = self._amount
             prepared = PreparedRows(
                 self._encoder.encode(rows),

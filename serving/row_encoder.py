@@ -1,4 +1,4 @@
-"""Features of single rows without a table: the fast evaluator where no column is derived.
+"""Features of single rows without a table: the fast evaluator.
 
 A table of one row costs more than the network. The parity gate, the golden rows and a property
 test hold this evaluator and :meth:`features.feature_set.FeatureSet.encode` equal.
@@ -13,10 +13,10 @@ from serving.requests import TypedRow
 
 
 class RowEncoder:
-    """Encodes typed rows of a request.
+    """Encodes typed rows of a request, with their derived columns.
 
     Args:
-        feature_set: Of a contract without derived columns.
+        feature_set: Whose numbers and categories are read from the rows.
     """
 
     def __init__(self, feature_set: FeatureSet) -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MOST_NAMED = 5
+_SLOW_LINE_SECONDS = 1.0
+"""Between two lines about slow requests: where all are slow, lines would make them slower."""
 
 
 class RequestRecorder:
@@ -23,6 +25,8 @@ class RequestRecorder:
 
     def __init__(self, tally: ServiceTally) -> None:
         self.tally = tally
+        self._next_slow_line = 0.0
+        self._n_slow_unsaid = 0
         self._published: PublishedMetrics | None = None
 
     @property
@@ -42,7 +46,8 @@ class RequestRecorder:
     def end(self, trace: RequestTrace) -> None:
         """Count a request that has been answered, and log it if it was slow or has failed.
 
-        An ordinary request leaves no line: a thousand a second would drown those that matter.
+        An ordinary request leaves no line: a thousand a second would drown those that matter. Of
+        slow ones a line a second says how many others there were; the metrics count them all.
         """
         trace.finish("answer")
         self.tally.n_under_way -= 1
@@ -54,7 +59,16 @@ class RequestRecorder:
         elif trace.status >= 500 or not trace.status:
             logger.warning("request failed", extra=_facts(trace))
         elif is_slow:
-            logger.info("slow request", extra=_facts(trace))
+            self._tell_slow(trace)
+
+    def _tell_slow(self, trace: RequestTrace) -> None:
+        now = trace.started + trace.total
+        if now < self._next_slow_line:
+            self._n_slow_unsaid += 1
+            return
+        unsaid, self._n_slow_unsaid = self._n_slow_unsaid, 0
+        self._next_slow_line = now + _SLOW_LINE_SECONDS
+        logger.info("slow request", extra={**_facts(trace), "n_slow_unsaid": unsaid})
 
 
 def _facts(trace: RequestTrace) -> dict[str, object]:

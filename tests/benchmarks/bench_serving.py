@@ -267,7 +267,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=settings.data_root)
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--steady", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--soak", type=int, default=0, metavar="REQUESTS")
     given = parser.parse_args()

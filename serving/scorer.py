@@ -1,8 +1,9 @@
 """The scorer: rows to decisions, the same function in evaluation, batch and HTTP."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import repeat
 from typing import Any, Protocol
 
 import numpy as np
@@ -171,7 +172,7 @@ class Scorer:
                 for at, row in enumerate(rows)
             ]
         ids = (row.get(self._contract.columns.id or "") for row in rows)
-        scored = [self._row(batch, at, row_id) for at, row_id in enumerate(ids)]
+        scored = self._rows(batch, ids)
         if self.rules is None:
             return list(scored)
         return self.rules.apply(rows, scored, at_least_review=at_least_review)
@@ -263,21 +264,44 @@ class Scorer:
                 flags[at] = (*flags.get(at, ()), flag)
         return flags
 
-    def _row(self, batch: ScoredBatch, at: int, row_id: str | None) -> ScoredRow:
-        risk_score = batch.risk_score[at : at + 1]
-        alerts = self.policy.score_map.alerts_per_day_at(risk_score)
-        return ScoredRow(
-            id=row_id,
-            risk_score=float(risk_score[0]),
-            decision=DECISION_NAMES[batch.decision[at]],
-            reasons=batch.reasons.get(at, ()),
-            flags=batch.flags.get(at, ()),
-            false_positive_rate=float(self.policy.score_map.false_positive_rate_at(risk_score)[0]),
-            alerts_per_day=None if alerts is None else float(alerts[0]),
-            logits=tuple(batch.logits[at].tolist()),
-            numeric=batch.arrays.numeric[at].astype("<f4", copy=False).tobytes(),
-            categorical=batch.arrays.categorical[at].astype("<i8", copy=False).tobytes(),
+    def _rows(self, batch: ScoredBatch, ids: Iterable[str | None]) -> list[ScoredRow]:
+        score_map = self.policy.score_map
+        alerts = score_map.alerts_per_day_at(batch.risk_score)
+        per_row = zip(
+            ids,
+            batch.risk_score.tolist(),
+            batch.decision.tolist(),
+            score_map.false_positive_rate_at(batch.risk_score).tolist(),
+            repeat(None) if alerts is None else alerts.tolist(),
+            batch.logits.tolist(),
+            batch.arrays.numeric.astype("<f4", copy=False),
+            batch.arrays.categorical.astype("<i8", copy=False),
+            strict=False,
         )
+        return [
+            ScoredRow(
+                id=row_id,
+                risk_score=risk_score,
+                decision=DECISION_NAMES[decision],
+                reasons=batch.reasons.get(at, ()),
+                flags=batch.flags.get(at, ()),
+                false_positive_rate=false_positive_rate,
+                alerts_per_day=alerts_per_day,
+                logits=tuple(logits),
+                numeric=numeric.tobytes(),
+                categorical=categorical.tobytes(),
+            )
+            for at, (
+                row_id,
+                risk_score,
+                decision,
+                false_positive_rate,
+                alerts_per_day,
+                logits,
+                numeric,
+                categorical,
+            ) in enumerate(per_row)
+        ]
 
 
 def _risk_of(

@@ -172,8 +172,9 @@ def test_one_that_is_withdrawn_leaves_the_shadow(
     new_home, new_service, shop_row, tmp_path: Path
 ) -> None:
     new_home(tmp_path)
+    new_home(tmp_path, version="2", intercept=1.0, live=False)
     service = new_service()
-    service.challenge("shop", "1", "1")
+    service.challenge("shop", "2", "1")
     there = service.app.models.get("shop").shadow
     service.challenge("shop", None)
 
@@ -183,12 +184,27 @@ def test_one_that_is_withdrawn_leaves_the_shadow(
     assert service.described() is None
 
 
+def test_a_champion_that_is_its_own_challenger_has_no_shadow(
+    new_home, new_service, shop_row, tmp_path: Path
+) -> None:
+    new_home(tmp_path)
+    service = new_service()
+
+    service.challenge("shop", "1", "1")
+    service.answer(shop_row())
+
+    assert service.described() is None
+    service.scoring.close()
+    assert service.rows("scored") == 0
+
+
 def test_rows_that_do_not_fit_are_dropped_and_counted(
     new_home, new_service, shop_row, tmp_path: Path
 ) -> None:
     new_home(tmp_path)
+    new_home(tmp_path, version="2", intercept=1.0, live=False)
     service = new_service(most_waiting=3)
-    service.challenge("shop", "1", "1")
+    service.challenge("shop", "2", "1")
     service.log.go_on.clear()
     for _ in range(50):
         service.answer(shop_row())
@@ -204,8 +220,9 @@ def test_a_log_that_fails_is_logged_once_and_answers_go_on(
 ) -> None:
     caplog.set_level(logging.INFO)
     new_home(tmp_path)
+    new_home(tmp_path, version="2", intercept=1.0, live=False)
     service = new_service()
-    service.challenge("shop", "1", "1")
+    service.challenge("shop", "2", "1")
     service.log.fails = True
     for n_failed in (1, 2, 3):
         assert service.answer(shop_row()).decision == "approve"
@@ -223,8 +240,9 @@ def test_what_waits_is_scored_before_the_end(
     new_home, new_service, shop_row, tmp_path: Path
 ) -> None:
     new_home(tmp_path)
+    new_home(tmp_path, version="2", intercept=1.0, live=False)
     service = new_service()
-    service.challenge("shop", "1", "1")
+    service.challenge("shop", "2", "1")
     for _ in range(20):
         service.answer(shop_row())
     service.scoring.close()

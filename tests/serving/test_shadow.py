@@ -174,12 +174,11 @@ def test_one_that_is_withdrawn_leaves_the_shadow(
     new_home(tmp_path)
     new_home(tmp_path, version="2", intercept=1.0, live=False)
     service = new_service()
-    service.challenge("shop", "2", "1")
+    service.challenge("shop", "2", "2")
     there = service.app.models.get("shop").shadow
     service.challenge("shop", None)
 
     assert there is not None
-    assert there.scorer.model is service.app.models.get("shop").scorer.model
     assert service.app.models.get("shop").shadow is None
     assert service.described() is None
 
@@ -204,7 +203,7 @@ def test_rows_that_do_not_fit_are_dropped_and_counted(
     new_home(tmp_path)
     new_home(tmp_path, version="2", intercept=1.0, live=False)
     service = new_service(most_waiting=3)
-    service.challenge("shop", "2", "1")
+    service.challenge("shop", "2", "2")
     service.log.go_on.clear()
     for _ in range(50):
         service.answer(shop_row())
@@ -222,7 +221,7 @@ def test_a_log_that_fails_is_logged_once_and_answers_go_on(
     new_home(tmp_path)
     new_home(tmp_path, version="2", intercept=1.0, live=False)
     service = new_service()
-    service.challenge("shop", "2", "1")
+    service.challenge("shop", "2", "2")
     service.log.fails = True
     for n_failed in (1, 2, 3):
         assert service.answer(shop_row()).decision == "approve"
@@ -242,7 +241,7 @@ def test_what_waits_is_scored_before_the_end(
     new_home(tmp_path)
     new_home(tmp_path, version="2", intercept=1.0, live=False)
     service = new_service()
-    service.challenge("shop", "2", "1")
+    service.challenge("shop", "2", "2")
     for _ in range(20):
         service.answer(shop_row())
     service.scoring.close()

@@ -8,6 +8,9 @@ INSTALLED := $(VENV)/.installed
 # Two workers at the least: a test that waits for a server leaves its core to another one.
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 2 ] && echo $$n || echo 2)
 
+# Hours long, or in need of a generator of load.
+LONG_BENCHMARKS := $(foreach name,bakeoffs long_training serving,tests/benchmarks/bench_$(name).py)
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test test-all check format bench bench-serving lock clean
 
@@ -43,8 +46,8 @@ check: install ## Lint, format, types, spelling, import contracts, doctests.
 format: install ## Let ruff mend what it can.
 	@cd $(ROOT) && $(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
-bench: install ## The benchmarks; prints figures, asserts none.
-	@cd $(ROOT) && for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+bench: install ## The benchmarks but for bake-offs and load; prints figures, asserts none.
+	@cd $(ROOT) && for file in $(filter-out $(LONG_BENCHMARKS),$(patsubst $(ROOT)%,%,$(wildcard $(ROOT)tests/benchmarks/bench_*.py))); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 bench-serving: install ## The service beside bare and mounted references, under load (needs wrk).
 	@cd $(ROOT) && $(BIN)/python tests/benchmarks/bench_serving.py $(ARGS)

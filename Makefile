@@ -8,8 +8,8 @@ INSTALLED := $(VENV)/.installed
 # Two workers at the least: a test that waits for a server leaves its core to another one.
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 2 ] && echo $$n || echo 2)
 
-# Hours long, or in need of a generator of load.
-LONG_BENCHMARKS := $(foreach name,bakeoffs long_training serving,tests/benchmarks/bench_$(name).py)
+# Hours long, or in need of a generator of load or of a released model.
+LONG_BENCHMARKS := $(foreach name,answers bakeoffs long_training serving,tests/benchmarks/bench_$(name).py)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test test-all check format bench bench-serving lock clean

@@ -19,8 +19,11 @@ from typing import Any
 import psutil
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-GRACE_SECONDS = 0.3
-"""How long a connection without a request is kept for one that may be on its way."""
+GRACE_SECONDS = 1.0
+"""How long a connection without a request is kept for one that may be on its way.
+
+A client on a busy machine takes a while to ask again; one that takes longer is cut off.
+"""
 
 _EMPTYING_SECONDS = 0.5
 _LOOK_SECONDS = 0.001

@@ -23,8 +23,9 @@ N_SCORED = 40
 def home(new_home, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("observed")
     new_home(folder)
+    new_home(folder, version="2", intercept=1.0, live=False)
     store = ModelStore(folder)
-    store.live.compare_and_swap("shop", None, LiveRecord("1", "1", 1), alias=CHALLENGER)
+    store.live.compare_and_swap("shop", None, LiveRecord("2", "2", 1), alias=CHALLENGER)
     return folder
 
 

@@ -31,6 +31,12 @@ FEW = settings(
 MANY = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
 
+# Of schemathesis's own strategies.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Do not use the .random. module:hypothesis.errors.HypothesisDeprecationWarning"
+)
+
+
 @pytest.fixture(scope="module")
 def served(new_home, corner_contract, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real server for a model without features over time and one with them."""

@@ -1,8 +1,10 @@
 """A real service that asks for keys."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -10,6 +12,14 @@ import pytest
 from serving.access.keys import KeyStore, Scope
 from serving.access.rates import Rate
 from serving.launch import free_port, running_service, wait_until_ready
+
+_ids = count(1_000_000)
+
+
+@pytest.fixture
+def shop_row(shop_row: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """A row with an id of its own: the service is one for all tests, and an id means one row."""
+    return lambda **changes: shop_row(**{"ORDER_ID": next(_ids), **changes})
 
 
 @dataclass

@@ -73,7 +73,7 @@ class RowPreparer:
         # Keys of segments by a derived number are a table's to write.
         is_plain = not set(self._segment_columns) & set(contract.derived)
         self._derived = compile_derived(contract) if is_plain else None
-        self._encoder = RowEncoder(self._row_part) if self._derived else None
+        self._encoder = RowEncoder(self._row_part)
 
     def of_table(self, frame: pl.DataFrame) -> PreparedRows:
         """Prepare a conformed table that has its velocity columns.
@@ -95,13 +95,18 @@ class RowPreparer:
             UnscorableRow: If a number is infinite, or beyond what float32 holds.
             ValueError: If ``velocity`` does not fit the rows and the contract.
         """
-        if self._encoder is None or self._derived is None:
+        if self._derived is None:
             prepared = self._prepared(self._reader.frame(rows), self._row_part)
         else:
-            rows = [self._derived.extend(row) for row in rows]
             amount = self._amount
+            if self._contract.derived:
+                rows = [self._derived.extend(row) for row in rows]
+            arrays = self._encoder.encode(rows)
+            if self._contract.derived:
+                # What a client sends is bounded when it is read; what is derived from it is not.
+                _refuse_infinite(arrays, self._row_part)
             prepared = PreparedRows(
-                self._encoder.encode(rows),
+                arrays,
                 self._rules.broken_by(rows),
                 self._minor(None if amount is None else [row[amount.column] for row in rows]),
                 segment_keys_of_requests(rows, self._segment_columns),

@@ -29,11 +29,14 @@ class RowEncoder:
         """Return the features of some rows.
 
         Shape:
-            ``(n, n_numeric)`` float32 with NaN for missing, ``(n, n_categorical)`` int64.
+            ``(n, n_numeric)`` float32 with NaN for missing and infinity for what float32 does not
+            hold, ``(n, n_categorical)`` int64.
         """
         numbers = [[row[name] for name in self._numeric] for row in rows]
         codes = [[code_of(row[name]) for name, code_of in self._code_of] for row in rows]
         # Through float64, as a table goes: one rounding, the same one. None becomes NaN.
-        numeric = np.array(numbers, dtype=np.float64).reshape(len(rows), len(self._numeric))
+        exact = np.array(numbers, dtype=np.float64).reshape(len(rows), len(self._numeric))
+        with np.errstate(over="ignore"):
+            numeric = exact.astype(np.float32)
         categorical = np.array(codes, dtype=np.int64).reshape(len(rows), len(self._code_of))
-        return FeatureArrays(numeric.astype(np.float32), categorical)
+        return FeatureArrays(numeric, categorical)

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from serving.prepared_rows import RowPreparer
 from serving.refusals import RequestRefused
 from serving.requests import RowReader
 from serving.row_encoder import RowEncoder
 from serving.row_rules import RowRules
+from serving.scored import UnscorableRow
 from serving.scorer import Scorer
 from serving.verification import load_scorer
 
@@ -88,3 +90,26 @@ def test_a_row_whose_score_overflows_is_refused_and_spoils_no_other(
     assert results[0] == results[2]
     assert isinstance(results[1], RequestRefused)
     assert results[1].code == "out_of_range"
+
+
+def test_a_derived_number_beyond_32_bits_is_refused_both_ways(
+    new_home, shop_contract, shop_row, tmp_path: Path
+) -> None:
+    contract = {**shop_contract, "derived": {"IS_NIGHT": "AMOUNT * AMOUNT"}}
+    scorer = load_scorer(new_home(tmp_path, contract=contract), "shop")
+    feature_set = scorer.bundle.feature_set
+    reader = RowReader(scorer.bundle.contract, feature_set.input_types)
+    preparer = RowPreparer(feature_set, reader, scorer.policy)
+    rows = [shop_row(AMOUNT=2.0), shop_row(AMOUNT=3e38)]
+    typed = [reader.read(row) for row in rows]
+
+    fine, beyond = scorer.score_rows(rows)
+
+    assert not isinstance(fine, RequestRefused)
+    assert isinstance(beyond, RequestRefused)
+    assert beyond.code == "out_of_range"
+    # Not left to the network, which may clip what it is given.
+    with pytest.raises(UnscorableRow, match="IS_NIGHT"):
+        preparer.of_rows(typed, None)
+    with pytest.raises(UnscorableRow, match="IS_NIGHT"):
+        preparer.of_table(reader.frame(typed))

@@ -19,8 +19,8 @@ from features.ingestion.tables import read_table
 from flows.past_rows import scored_columns, with_past
 from infra.settings import Settings
 from infra.storage import write_atomically
+from serving.answer_shapes import Reason
 from serving.model_store import ModelStore
-from serving.reasons import Reason
 from serving.scored import ScoredBatch
 from serving.scorer import Scorer
 from serving.verification import load_scorer

@@ -2,6 +2,7 @@
 
 import sqlite3
 from pathlib import Path
+from typing import TypeGuard
 
 from infra.errors import InputError
 
@@ -10,6 +11,11 @@ _BUSY_TIMEOUT_S = 30.0
 
 class StateUnavailable(InputError):
     """Raised when the state folder cannot be read or written."""
+
+
+def is_server(uri: str | None) -> TypeGuard[str]:
+    """Return whether a URI names a PostgreSQL server; None names nothing."""
+    return uri is not None and uri.startswith(("postgresql://", "postgres://"))
 
 
 def connect(path: Path, schema: str) -> sqlite3.Connection:

@@ -7,38 +7,20 @@ from typing import Any
 
 import msgspec
 
-from serving.reasons import Reason
+from serving.answer_shapes import Answer, AtThisScore, ModelName
 from serving.scored import ScoredRow
 from serving.scorer import Scorer
 
-
-class AtThisScore(msgspec.Struct, frozen=True):
-    """What deciding at this score means: share of negatives stopped, and alerts a day."""
-
-    false_positive_rate: float
-    alerts_per_day: float | None
-
-
-class ModelName(msgspec.Struct, frozen=True):
-    """Which model and policy decided."""
-
-    name: str
-    version: str
-    policy_version: str
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """The answer to one row."""
-
-    decision_id: str
-    id: str | None
-    risk_score: float
-    decision: str
-    reasons: tuple[Reason, ...]
-    flags: tuple[str, ...]
-    at_this_score: AtThisScore
-    model: ModelName
-    degraded: bool = False
+__all__ = [
+    "Answer",
+    "AtThisScore",
+    "ModelName",
+    "RepeatedAnswer",
+    "answer",
+    "encode",
+    "encode_answer",
+    "new_decision_id",
+]
 
 
 class RepeatedAnswer(Answer, frozen=True, kw_only=True):

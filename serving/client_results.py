@@ -1,7 +1,6 @@
 """What the service says to its Python client: answers, counts, decisions, and errors.
 
-The shapes are the service's own, without its packages: fields that a newer service adds are read
-over, so that a client may be older than its service.
+Fields that a newer service adds are read over, so that a client may be older than its service.
 """
 
 from typing import Any
@@ -9,61 +8,26 @@ from typing import Any
 import msgspec
 
 from infra.errors import WhitecrowError
+from serving.answer_shapes import Answer, AtThisScore, ModelName, Reason
 
-
-class Reason(msgspec.Struct, frozen=True):
-    """Why a row was not approved.
-
-    Attributes:
-        column: Of the contract.
-        text: For a person.
-        effect: How far the risk score falls with a benign value in the column.
-    """
-
-    column: str
-    text: str
-    effect: float
-
-
-class AtThisScore(msgspec.Struct, frozen=True):
-    """What deciding at this score means: share of negatives stopped, and alerts a day."""
-
-    false_positive_rate: float
-    alerts_per_day: float | None
-
-
-class ModelName(msgspec.Struct, frozen=True):
-    """Which model and policy decided."""
-
-    name: str
-    version: str
-    policy_version: str
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """The answer to a row.
-
-    Attributes:
-        decision_id: A UUID of version 7; ``decision(decision_id)`` shows what was recorded.
-        id: The contract's id as text; None where the contract has none.
-        risk_score: Calibrated probability of the positive class, in [0, 1].
-        decision: ``approve``, ``review`` or ``decline``.
-        reasons: Up to four, of a row that is not approved.
-        flags: What was unusual about the row.
-        at_this_score: What deciding at this score means.
-        model: Which model and policy decided.
-        degraded: Whether something was missing when the row was decided.
-    """
-
-    decision_id: str
-    id: str | None
-    risk_score: float
-    decision: str
-    reasons: tuple[Reason, ...]
-    flags: tuple[str, ...]
-    at_this_score: AtThisScore
-    model: ModelName
-    degraded: bool = False
+__all__ = [
+    "AccessDenied",
+    "Answer",
+    "AtThisScore",
+    "Decision",
+    "IdReused",
+    "LabelCounts",
+    "LabelReport",
+    "ModelDescription",
+    "ModelName",
+    "Reason",
+    "RequestInvalid",
+    "RowError",
+    "ScoringFailed",
+    "ServiceFailed",
+    "ServiceUnreachable",
+    "TooManyRequests",
+]
 
 
 class RowError(msgspec.Struct, frozen=True):

@@ -7,13 +7,13 @@ the same network and the same policy. The effect of a feature is how far the ris
 import re
 from collections.abc import Callable, Mapping
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from features.contract import Contract
 from features.feature_set import FeatureArrays, FeatureSet
 from features.segments import SegmentArray
+from serving.answer_shapes import Reason
 from serving.velocity_words import velocity_columns, velocity_words
 
 MOST_REASONS = 4
@@ -28,14 +28,6 @@ Benign = Mapping[str, float | str | None]
 RiskOf = Callable[
     [NDArray[np.float32], NDArray[np.int64], SegmentArray | None], NDArray[np.float64]
 ]
-
-
-class Reason(msgspec.Struct, frozen=True):
-    """One feature that raised a row's score, and by how much (a difference of risk scores)."""
-
-    column: str
-    text: str
-    effect: float
 
 
 class ReasonFinder:

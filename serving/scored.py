@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from features.feature_set import FeatureArrays
 from features.segments import SegmentArray
 from infra.errors import InputError
-from serving.reasons import Reason
+from serving.answer_shapes import Reason
 
 T = TypeVar("T")
 

@@ -15,9 +15,10 @@ from balancing.calibration.thresholds import DECISION_NAMES, REVIEW
 from balancing.inference import OnnxModel
 from features.feature_set import FeatureArrays
 from features.segments import SegmentArray
+from serving.answer_shapes import Reason
 from serving.bundle import ModelBundle
 from serving.prepared_rows import PreparedRows, RowPreparer, VelocityMatrix
-from serving.reasons import Reason, ReasonFinder
+from serving.reasons import ReasonFinder
 from serving.refusals import RequestRefused
 from serving.request_fields import RequestField
 from serving.request_trace import finish_stage

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.database import StateUnavailable, connect
+from infra.database import StateUnavailable, connect, is_server
 from serving.shadow import ShadowDecision, ShadowLog
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _FORGET = "DELETE FROM shadow_decisions WHERE scored_at < ?"
 
 def open_shadow_log(path: Path, uri: str | None = None) -> ShadowLog:
     """Return the log in the PostgreSQL database of the decision log, or else in a file."""
-    if uri is not None and uri.startswith(("postgresql://", "postgres://")):
+    if is_server(uri):
         return PostgresShadowLog(uri)
     return SqliteShadowLog(path)
 

@@ -1,7 +1,6 @@
 """Commands around alerts: out to whoever works them, and what they were, back in."""
 
 import sys
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +8,8 @@ from typing import Annotated
 import typer
 
 from flows.commands.console import console, print_json
-from flows.commands.options import AsJson
-from flows.moments import RequestError, aware
+from flows.commands.options import AsJson, Labels, Model
+from flows.moments import parse_moment
 from infra.settings import Settings
 
 _NAMED = 10
@@ -46,7 +45,7 @@ def export(
     from flows.alerts import alerts_text, list_alerts, send_alerts, write_alerts
 
     settings = Settings()
-    alerts = list_alerts(settings, model=model, since=_moment(since))
+    alerts = list_alerts(settings, model=model, since=parse_moment(since, "--since"))
     if out is not None:
         write_alerts(alerts, kind.value, out)
     n_delivered = None if webhook is None else send_alerts(settings, alerts, webhook)
@@ -63,8 +62,8 @@ def export(
 
 
 def import_file(
-    data: Annotated[str, typer.Argument(help="Table of ids, labels and when each was reported.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="NAME, NAME@alias or NAME:3.")],
+    data: Labels,
+    model: Model,
     as_json: AsJson = False,
 ) -> None:
     """Take outcomes back as labels, and close their alerts."""
@@ -83,10 +82,3 @@ def import_file(
         more = len(done.unknown) - _NAMED
         named = ", ".join(done.unknown[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
         console.print(f"Of these ids the log holds no decision: {named}")
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        return None if text is None else aware(datetime.fromisoformat(text))
-    except ValueError:
-        raise RequestError(f"--since: write a moment like 2018-09-06. Got {text!r}.") from None

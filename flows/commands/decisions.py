@@ -1,7 +1,7 @@
 """Commands around the decision log: what was decided, out of it and into files."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +10,7 @@ import typer
 from features.durations import parse_duration
 from flows.commands.console import console, print_json
 from flows.commands.options import Actor, AsJson, Reason
-from flows.moments import RequestError, aware
+from flows.moments import RequestError, parse_moment
 from infra.settings import Settings
 
 
@@ -37,7 +37,11 @@ def export(
     from flows.decisions import export_decisions
 
     n_decisions = export_decisions(
-        Settings(), out, begin=_moment(begin, "--from"), end=_moment(end, "--to"), model=model
+        Settings(),
+        out,
+        begin=parse_moment(begin, "--from"),
+        end=parse_moment(end, "--to"),
+        model=model,
     )
     if as_json:
         print_json({"file": str(out), "n_decisions": n_decisions})
@@ -71,10 +75,3 @@ def _age(text: str) -> timedelta:
         return parse_duration(text)
     except ValueError as error:
         raise RequestError(f"--older-than: {error}.") from None
-
-
-def _moment(text: str | None, option: str) -> datetime | None:
-    try:
-        return None if text is None else aware(datetime.fromisoformat(text))
-    except ValueError:
-        raise RequestError(f"{option}: write a moment like 2018-09-06. Got {text!r}.") from None

@@ -1,11 +1,9 @@
 """Commands around labels that come back: what became of rows that were scored."""
 
-from typing import Annotated
-
 import typer
 
 from flows.commands.console import console, print_json
-from flows.commands.options import AsJson
+from flows.commands.options import AsJson, Labels, Model
 from infra.settings import Settings
 
 
@@ -18,8 +16,8 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def import_file(
-    data: Annotated[str, typer.Argument(help="Table of ids, labels and when each was reported.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="NAME, NAME@alias or NAME:3.")],
+    data: Labels,
+    model: Model,
     as_json: AsJson = False,
 ) -> None:
     """Report labels to the online state of a model, as POST /v1/labels does."""

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.commands.console import console, print_json
-from flows.commands.options import Actor, AsJson, AsOf, Contract, Data, Out, Reason, Seed
+from flows.commands.options import (
+    Actor,
+    AsJson,
+    AsOf,
+    Contract,
+    Data,
+    ModelName,
+    Out,
+    Reason,
+    Seed,
+    TestRows,
+)
 from infra.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,9 +41,7 @@ def add_commands(app: typer.Typer) -> None:
 def train(
     data: Data,
     contract: Contract,
-    test: Annotated[
-        Path | None, typer.Option(help="Separate test rows; DATA is then all for fitting.")
-    ] = None,
+    test: TestRows = None,
     strategy: Annotated[
         str | None, typer.Option(help="How to treat the imbalance; auto to search for it.")
     ] = None,
@@ -48,7 +57,7 @@ def train(
     seed: Seed = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_of: AsOf = None,
-    name: Annotated[str | None, typer.Option(help="Model name; default: the contract's.")] = None,
+    name: ModelName = None,
     actor: Actor = None,
     reason: Reason = "trained on request",
     as_json: AsJson = False,
@@ -79,15 +88,13 @@ def register(
     model: Annotated[Path, typer.Argument(help="An ONNX file.")],
     data: Data,
     contract: Contract,
-    test: Annotated[
-        Path | None, typer.Option(help="Separate test rows; DATA is then all for fitting.")
-    ] = None,
+    test: TestRows = None,
     output: Annotated[
         str | None,
         typer.Option(help="logits, log_odds or probability; default: found by its values."),
     ] = None,
     as_of: AsOf = None,
-    name: Annotated[str | None, typer.Option(help="Model name; default: the contract's.")] = None,
+    name: ModelName = None,
     actor: Actor = None,
     reason: Reason = "registered on request",
     as_json: AsJson = False,

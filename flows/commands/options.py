@@ -14,6 +14,14 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
 Seed = Annotated[int | None, typer.Option(help="Fixes the result.", min=0)]
 Actor = Annotated[str | None, typer.Option(help="Who does this; default: the user.")]
 Reason = Annotated[str, typer.Option(help="Why; written to the ledger.")]
+ModelName = Annotated[
+    str | None, typer.Option("--name", help="Model name; default: the contract's.")
+]
+TestRows = Annotated[
+    Path | None, typer.Option("--test", help="Separate test rows; DATA is then all for fitting.")
+]
+Model = Annotated[str, typer.Option("--model", "-m", help="NAME, NAME@alias or NAME:3.")]
+Labels = Annotated[str, typer.Argument(help="Table of ids, labels and when each was reported.")]
 AsOf = Annotated[
     str | None, typer.Option("--as-of", help="Know only what was known then (ISO 8601).")
 ]

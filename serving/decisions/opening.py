@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from infra.database import is_server
 from infra.errors import InputError
 from infra.settings import Settings
 from serving.decisions.log import DecisionLog
@@ -12,8 +13,6 @@ from serving.decisions.recorder import Recorder
 from serving.decisions.sealing import LogSecret, read_log_secret
 from serving.decisions.store import DecisionStore
 from serving.scorer import Scorer
-
-_SERVERS = ("postgresql://", "postgres://")
 
 
 class LogLocationError(InputError):
@@ -71,7 +70,7 @@ def open_store(settings: Settings, secret: LogSecret | None = None) -> DecisionS
     """
     secret = secret or read_log_secret(settings.keys, settings.log_secret)
     uri = settings.log_uri
-    if uri is not None and uri.startswith(_SERVERS):
+    if is_server(uri):
         # Imported here: needs the extra ``postgres``.
         from serving.decisions.postgres_store import PostgresStore
 

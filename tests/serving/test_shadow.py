@@ -86,6 +86,20 @@ def new_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
         service.app.close()
 
 
+@pytest.fixture
+def new_challenged(new_home, new_service, tmp_path: Path) -> Callable[..., Service]:
+    """Makes services whose shop has a challenger of another version."""
+
+    def make(**options: Any) -> Service:
+        new_home(tmp_path)
+        new_home(tmp_path, version="2", intercept=1.0, live=False)
+        service: Service = new_service(**options)
+        service.challenge("shop", "2", "2")
+        return service
+
+    return make
+
+
 def until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not is_so():
@@ -168,13 +182,8 @@ def test_one_that_does_not_verify_says_why(new_home, new_service, shop_row, tmp_
     assert service.answer(shop_row()).decision == "approve"
 
 
-def test_one_that_is_withdrawn_leaves_the_shadow(
-    new_home, new_service, shop_row, tmp_path: Path
-) -> None:
-    new_home(tmp_path)
-    new_home(tmp_path, version="2", intercept=1.0, live=False)
-    service = new_service()
-    service.challenge("shop", "2", "2")
+def test_one_that_is_withdrawn_leaves_the_shadow(new_challenged, shop_row) -> None:
+    service = new_challenged()
     there = service.app.models.get("shop").shadow
     service.challenge("shop", None)
 
@@ -197,13 +206,8 @@ def test_a_champion_that_is_its_own_challenger_has_no_shadow(
     assert service.rows("scored") == 0
 
 
-def test_rows_that_do_not_fit_are_dropped_and_counted(
-    new_home, new_service, shop_row, tmp_path: Path
-) -> None:
-    new_home(tmp_path)
-    new_home(tmp_path, version="2", intercept=1.0, live=False)
-    service = new_service(most_waiting=3)
-    service.challenge("shop", "2", "2")
+def test_rows_that_do_not_fit_are_dropped_and_counted(new_challenged, shop_row) -> None:
+    service = new_challenged(most_waiting=3)
     service.log.go_on.clear()
     for _ in range(50):
         service.answer(shop_row())
@@ -215,13 +219,10 @@ def test_rows_that_do_not_fit_are_dropped_and_counted(
 
 
 def test_a_log_that_fails_is_logged_once_and_answers_go_on(
-    new_home, new_service, shop_row, caplog, tmp_path: Path
+    new_challenged, shop_row, caplog
 ) -> None:
     caplog.set_level(logging.INFO)
-    new_home(tmp_path)
-    new_home(tmp_path, version="2", intercept=1.0, live=False)
-    service = new_service()
-    service.challenge("shop", "2", "2")
+    service = new_challenged()
     service.log.fails = True
     for n_failed in (1, 2, 3):
         assert service.answer(shop_row()).decision == "approve"
@@ -235,13 +236,8 @@ def test_a_log_that_fails_is_logged_once_and_answers_go_on(
                         "shadow scoring works again"]  # fmt: skip
 
 
-def test_what_waits_is_scored_before_the_end(
-    new_home, new_service, shop_row, tmp_path: Path
-) -> None:
-    new_home(tmp_path)
-    new_home(tmp_path, version="2", intercept=1.0, live=False)
-    service = new_service()
-    service.challenge("shop", "2", "2")
+def test_what_waits_is_scored_before_the_end(new_challenged, shop_row) -> None:
+    service = new_challenged()
     for _ in range(20):
         service.answer(shop_row())
     service.scoring.close()

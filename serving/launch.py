@@ -16,6 +16,8 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psutil
+
 from infra.errors import InputError, Refusal
 from infra.settings import Settings
 from infra.signing import trusted_keys
@@ -24,11 +26,11 @@ from serving.access.keys import KeyStore
 from serving.access.tls import Tls
 from serving.decisions.opening import open_store
 from serving.decisions.store import LogUnreachable
+from serving.parent_process import LAUNCHER_PID, PATIENCE_SECONDS
 from serving.request_body import BODY_SECONDS
 from serving.served_models import load_models
 
 _SERVICE = "serving.service:ScoringService"
-_STOP_SECONDS = 15.0
 _STDERR = 2
 _MARGIN_SECONDS = 0.5
 
@@ -124,7 +126,7 @@ def running_service(
     load_models(
         home, names, verify_key=verify_key, state_uri=state_uri, rules=Settings().rules
     ).close()
-    command = [sys.executable, "-m", "bentoml", "serve", _SERVICE]
+    command = [sys.executable, "-m", "serving.supervisor", "serve", _SERVICE]
     command += ["--host", host, "--port", str(port), *(tls.options if tls else ())]
     # BentoML's own files are of no use after the service, and two services must not share them.
     with tempfile.TemporaryDirectory(prefix="whitecrow-service-") as scratch:
@@ -211,6 +213,7 @@ def _environment(names: Sequence[str], home: Path, workers: int, scratch: str) -
         **os.environ,
         "WHITECROW_HOME": str(home.resolve()),
         "WHITECROW_MODELS": ",".join(names),
+        LAUNCHER_PID: str(os.getpid()),
         "BENTOML_HOME": scratch,
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_CONFIG_OPTIONS": (
@@ -278,10 +281,16 @@ def _signals_forwarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """End the service; what does not end when asked is killed, workers included."""
+    workers = []
     if process.poll() is None:
+        # They lead sessions of their own: what is sent to the supervisor's group misses them.
+        workers = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_SECONDS)
+            process.wait(PATIENCE_SECONDS)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    for worker in workers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.kill()
     process.wait()

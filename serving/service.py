@@ -17,6 +17,7 @@ from serving.http import ScoringApp
 from serving.metrics.collections import count_collections
 from serving.metrics.queues import watch_queues
 from serving.outcomes import OutcomeBook
+from serving.parent_process import SUPERVISOR_PID, ParentProcess
 from serving.polling import Poll
 from serving.served_models import ModelSource
 from serving.shadow import ShadowScoring
@@ -25,6 +26,8 @@ from serving.swapping import ModelSwapper, freeze_garbage_collection
 
 application = ScoringApp()
 bound_connections()
+# Where nobody names it (`bentoml serve` by hand), it is the parent of this early moment.
+_supervisor = ParentProcess.named_by(SUPERVISOR_PID)
 
 
 # The settings cure what makes BentoML slow at the tail: a timer kept for each request until the
@@ -85,6 +88,7 @@ class ScoringService:
             Poll(recorder.published.publish, what="metrics"),
             Poll(source.rules.look, what="hard rules"),
         ]
+        self._orphan_watch = Poll(_supervisor.look, what="the supervisor")
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
@@ -96,3 +100,5 @@ class ScoringService:
         application.close()
         self._log.close()
         application.recorder.published.withdraw()
+        # Last: until here it kills a process that nobody else would, should its end hang.
+        self._orphan_watch.close()

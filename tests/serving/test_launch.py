@@ -72,7 +72,7 @@ def test_waiting_for_nobody_ends() -> None:
         wait_until_ready(f"http://127.0.0.1:{free_port()}", timeout=0.3)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_signal_ends_every_process(store: ModelStore, shop_row, number: int) -> None:
     port = free_port()
     code = (
@@ -92,7 +92,7 @@ def test_a_signal_ends_every_process(store: ModelStore, shop_row, number: int) -
 
         launcher.send_signal(number)
         launcher.wait(30)
-        _, alive = psutil.wait_procs(family, timeout=5)
+        _, alive = psutil.wait_procs(family, timeout=20 if number == signal.SIGKILL else 5)
     finally:
         launcher.kill()
         launcher.wait()

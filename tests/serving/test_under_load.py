@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from serving.launch import free_port, running_service, wait_until_ready
+from serving.launch import check_port_is_free, free_port, running_service, wait_until_ready
 from serving.live import LiveRecord
 from serving.model_store import ModelStore
 
@@ -181,3 +181,24 @@ def test_nobody_who_was_let_in_goes_without_an_answer_when_it_ends(
     assert load.broken == []
     assert set(load.statuses) == {200}
     assert load.n_refused == 4, "each client, once the service has ended"
+
+
+def test_a_killed_supervisor_takes_its_workers_along_and_nobody_goes_without_an_answer(
+    home: Path, shop_row
+) -> None:
+    with (
+        served(home, workers=2) as (url, supervisor),
+        under_load(url, shop_row(), headers={"Connection": "close"}) as load,
+    ):
+        workers = supervisor.children()
+        while len(load.answers) < 40:
+            time.sleep(0.02)
+        supervisor.kill()
+        _, alive = psutil.wait_procs(workers, timeout=20)
+        check_port_is_free("127.0.0.1", int(url.rsplit(":", 1)[1]))
+
+    assert len(workers) == 2
+    assert alive == []
+    assert load.broken == []
+    assert set(load.statuses) == {200}
+    assert load.n_refused == 4, "each client, once the workers have ended"

@@ -1,9 +1,11 @@
 """Starting refuses in one line what cannot work, and stopping leaves nothing behind."""
 
+import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -17,6 +19,7 @@ from serving.launch import (
     UnknownHost,
     check_port_is_free,
     free_port,
+    running_service,
     serve,
     wait_until_ready,
 )
@@ -99,3 +102,47 @@ def test_a_signal_ends_every_process(store: ModelStore, shop_row, number: int) -
 
     assert not alive
     check_port_is_free("127.0.0.1", port)
+
+
+def _readiness(url: str) -> int | None:
+    """The status of /readyz; None where nobody answers."""
+    try:
+        return httpx.get(f"{url}/readyz", timeout=0.3).status_code
+    except httpx.HTTPError:
+        return None
+
+
+def _writer_of(fifo: Path) -> int | None:
+    """A descriptor to write to a pipe with, once somebody reads it."""
+    try:
+        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+
+
+def test_readyz_is_not_200_before_rows_can_be_scored(new_home, shop_row, tmp_path: Path) -> None:
+    new_home(tmp_path)
+    rules, port = tmp_path / "rules" / "shop.toml", free_port()
+    url, before, writer = f"http://127.0.0.1:{port}", set(), None
+    with (
+        (tmp_path / "service.log").open("w") as log,
+        running_service(["shop"], port=port, home=tmp_path, log=log.fileno()),
+    ):
+        # Whoever loads the models reads this, and waits until it has been written.
+        rules.parent.mkdir()
+        os.mkfifo(rules)
+        give_up_at = time.monotonic() + 60
+        while writer is None and time.monotonic() < give_up_at:
+            before.add(_readiness(url))
+            writer = _writer_of(rules)
+        assert writer is not None, "the service has not begun to load"
+        before |= {_readiness(url) for _ in range(5)}
+        rules.unlink()
+        rules.touch()
+        os.close(writer)
+        while _readiness(url) != 200 and time.monotonic() < give_up_at:
+            time.sleep(0.02)
+        answer = httpx.post(f"{url}/v1/score", json=shop_row(), timeout=10)
+
+    assert 200 not in before
+    assert answer.status_code == 200

@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     max_under_way: int = Field(
         default=256, ge=1, description="Requests under way at once in one process."
     )
+    max_connections: int = Field(
+        default=1_000, ge=1, description="Connections open at once in one process."
+    )
     rules: str | None = Field(
         default=None,
         description="Hard rules: a TOML file, or a folder with one a model; default: HOME/rules.",

@@ -53,6 +53,7 @@ ERROR_CODES = (
     ErrorCode(429, "overloaded", "Too many requests are under way", retry=True),
     ErrorCode(431, "head_too_large", "The request's headers are too large"),
     ErrorCode(500, "internal_error", "The service failed", retry=True),
+    ErrorCode(503, "too_many_connections", "Too many connections are open", retry=True),
     ErrorCode(503, "deadline_exceeded", "The answer took too long", retry=True),
     ErrorCode(503, "state_unavailable", "The store of earlier events does not answer", retry=True),
     ErrorCode(503, "log_unavailable", "The decision log does not answer", retry=True),

@@ -8,7 +8,7 @@ import bentoml
 from infra.logs import configure_logs
 from infra.settings import Settings
 from serving.access.admission import Limits
-from serving.access.connections import bound_connections
+from serving.access.connections import bound_connections, limit_connections
 from serving.access.gate import Gate
 from serving.challengers import Challengers
 from serving.decisions.opening import open_recording
@@ -48,6 +48,7 @@ class ScoringService:
         settings = Settings()
         configure_logs(level="INFO", as_json=True)
         refuse_connections_when_told_to_end()
+        limit_connections(settings.max_connections)
         application.guard(
             Gate(settings.database, address=settings.host, auth=settings.auth),
             Limits(

@@ -1,4 +1,4 @@
-"""Connections that hold nobody up: a request arrives soon and in bounded size, or is cut off.
+"""Connections that hold nobody up: not too many, and a request arrives soon or is cut off.
 
 uvicorn bounds the pause between requests, not the time that one takes to arrive nor the length of
 its head, and it refuses what is not HTTP in plain text. The application itself bounds bodies
@@ -6,7 +6,10 @@ its head, and it refuses what is not HTTP in plain text. The application itself 
 """
 
 import asyncio
-from typing import Any
+import logging
+import resource
+import time
+from typing import Any, ClassVar
 
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -15,8 +18,15 @@ from serving.answers import encode
 from serving.draining import DrainingHttp
 from serving.refusals import RequestRefused
 
+logger = logging.getLogger(__name__)
+
 ARRIVAL_SECONDS = 5.0
 HEAD_BYTES = 1 << 16
+
+_OTHER_DESCRIPTORS = 256
+"""What a process may have open besides: databases of its threads, stores, logs, modules."""
+
+_WARN_EVERY_SECONDS = 60.0
 
 _SILENCE = RequestRefused(
     "head_too_slow",
@@ -28,6 +38,12 @@ _LONG_HEAD = RequestRefused(
     "head_too_large", f"The headers have at most {HEAD_BYTES} bytes in all.", status=431
 )
 _NO_HTTP = RequestRefused("malformed_http", "This is not HTTP/1.1.", status=400)
+_TOO_MANY = RequestRefused(
+    "too_many_connections",
+    "Too many connections are open. Send the request again in a moment.",
+    status=503,
+    retry=True,
+)
 
 
 def bound_connections() -> None:
@@ -36,8 +52,37 @@ def bound_connections() -> None:
     HTTP_PROTOCOLS["auto"] = f"{BoundedHttp.__module__}:{BoundedHttp.__name__}"
 
 
+def limit_connections(most: int) -> None:
+    """Refuse connections of this process beyond so many, and have descriptors for those before.
+
+    Where the system grants fewer descriptors than that takes, fewer connections are let in.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most + _OTHER_DESCRIPTORS
+    granted = _up_to(hard, wanted)
+    if _up_to(soft, wanted) < granted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+    BoundedHttp.most = max(1, granted - _OTHER_DESCRIPTORS)
+    if BoundedHttp.most < most:
+        logger.warning(
+            "fewer connections than wanted: the system grants too few file descriptors",
+            extra={"connections": BoundedHttp.most, "wanted": most, "descriptors": granted},
+        )
+
+
+def _up_to(limit: int, wanted: int) -> int:
+    return wanted if limit == resource.RLIM_INFINITY else min(wanted, limit)
+
+
 class BoundedHttp(DrainingHttp):
-    """One connection, cut off where a request takes longer to arrive, or is longer, than it may."""
+    """One connection, cut off where a request takes longer to arrive, or is longer, than it may.
+
+    Attributes:
+        most: Connections at once in this process; one more is refused.
+    """
+
+    most: ClassVar[int] = 1_000
+    _warned_at: ClassVar[float] = -_WARN_EVERY_SECONDS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -49,6 +94,10 @@ class BoundedHttp(DrainingHttp):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request, not for ever."""
         super().connection_made(transport)
+        if len(self.connections) > self.most:
+            self._refuse(_TOO_MANY)
+            self._warn_now_and_then()
+            return
         self._patience = self.loop.call_later(ARRIVAL_SECONDS, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -100,6 +149,12 @@ class BoundedHttp(DrainingHttp):
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
+
+    def _warn_now_and_then(self) -> None:
+        now = time.monotonic()
+        if now - BoundedHttp._warned_at >= _WARN_EVERY_SECONDS:
+            BoundedHttp._warned_at = now
+            logger.warning("connections refused: too many are open", extra={"most": self.most})
 
     def _refuse(self, refusal: RequestRefused) -> None:
         if self.transport.is_closing():

@@ -13,6 +13,7 @@ from infra.settings import Settings, SettingUnusable
         ("WHITECROW_DEADLINE_SECONDS", "61", "less than or equal to 60"),
         ("WHITECROW_BATCH_DEADLINE_SECONDS", "soon", "valid number"),
         ("WHITECROW_MAX_UNDER_WAY", "0", "greater than or equal to 1"),
+        ("WHITECROW_MAX_CONNECTIONS", "0", "greater than or equal to 1"),
         ("WHITECROW_TEST_IDENTITIES", "2", "valid boolean"),
     ],
 )

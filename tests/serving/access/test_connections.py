@@ -3,12 +3,17 @@
 import contextlib
 import json
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx
 import pytest
 
 from serving.access.connections import ARRIVAL_SECONDS, HEAD_BYTES
+from serving.launch import free_port, running_service, wait_until_ready
 
 HEAD = b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
@@ -113,6 +118,55 @@ def test_requests_in_a_row_on_one_connection_are_all_answered(guarded, shop_row)
 
     assert response.count(b"HTTP/1.1 200") == 3
     assert response.count(b"HTTP/1.1 401") == 1
+
+
+def test_idle_connections_beyond_the_limit_are_refused_until_one_ends(
+    new_home, shop_row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHITECROW_MAX_CONNECTIONS", "20")
+    new_home(tmp_path)
+    port = free_port()
+    address, url = ("127.0.0.1", port), f"http://127.0.0.1:{port}"
+    with (
+        (tmp_path / "service.log").open("w") as log,
+        running_service(["shop"], port=port, home=tmp_path, log=log.fileno()),
+        contextlib.ExitStack() as stack,
+    ):
+        wait_until_ready(url, timeout=60)
+        time.sleep(0.5)  # the connections of the waiting end
+        idle = [stack.enter_context(socket.create_connection(address, 30)) for _ in range(20)]
+        beyond = [stack.enter_context(socket.create_connection(address, 30)) for _ in range(5)]
+        refusals = {error_in(rest(each)) for each in beyond}
+        still_open = [each for each in idle if not _is_closed(each)]
+        for each in idle:
+            each.close()
+        give_up_at, status = time.monotonic() + 20, 503
+        while status == 503 and time.monotonic() < give_up_at:
+            with contextlib.suppress(httpx.TransportError):
+                status = httpx.post(f"{url}/v1/score", json=shop_row(), timeout=10).status_code
+
+    assert refusals == {(503, "too_many_connections")}
+    assert len(still_open) == 20
+    assert status == 200
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "printed"),
+    [
+        (100, 5_000, "1256 1000"),  # raised for a thousand connections and what else is open
+        (2_000, 5_000, "2000 1000"),  # left alone
+        (100, 300, "300 44"),  # no more than the system grants
+    ],
+)
+def test_descriptors_are_made_room_for(soft: int, hard: int, printed: str) -> None:
+    code = (
+        "import resource; from serving.access.connections import BoundedHttp, limit_connections; "
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); limit_connections(1000); "
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], BoundedHttp.most)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == printed
 
 
 def _is_closed(connection: socket.socket) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from features.online.events import LabelReport
-from serving.access.admission import Admission, Limits
+from serving.access.admission import Admission, Limits, until
 from serving.access.gate import ANYBODY, Caller, Gate
 from serving.answers import encode
 from serving.decisions.log import DecisionLog
@@ -26,14 +26,13 @@ from serving.metrics.recorder import RequestRecorder
 from serving.metrics.tally import ServiceTally
 from serving.openapi import openapi_document
 from serving.outcomes import OutcomeBook
-from serving.refusals import RequestRefused
+from serving.refusals import RequestRefused, internal_error
 from serving.request_actions import (
     Act,
     held,
     report_labels,
     score_batch_held,
     score_one,
-    score_one_soon,
 )
 from serving.request_body import Headers, Receive, Scope, discard_body, read_json_body
 from serving.request_context import RequestContext
@@ -51,9 +50,6 @@ _JSON = b"application/json"
 _HTML = b"text/html; charset=utf-8"
 _IDEMPOTENCY_KEY = b"idempotency-key"
 _CLIENT_WENT_AWAY = 499
-_INTERNAL = RequestRefused(
-    "internal_error", "The service failed. Send the request again.", status=500, retry=True
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +144,8 @@ class ScoringApp:
         except ConnectionResetError:
             trace.status, trace.code = _CLIENT_WENT_AWAY, "client_went_away"
         except Exception as error:  # noqa: BLE001 - logged with what else is known of the request
-            trace.error, trace.code = error, _INTERNAL.code
-            await _send_refusal(send, _INTERNAL)
+            trace.error, trace.code = error, internal_error().code
+            await _send_refusal(send, internal_error())
 
     async def _answer(
         self, scope: Scope, receive: Receive, send: Send, trace: RequestTrace
@@ -177,9 +173,10 @@ class ScoringApp:
             if route.action == "score/batch":
                 rows = parse_batch(body)
                 await self._answer_batch(model, rows, send, caller=caller, headers=headers)
+            elif route.action == "score":
+                await self._answer_row(model, body, send, caller=caller, headers=headers)
             else:
-                act = route.action
-                await self._answer_one(act, model, body, send, caller=caller, headers=headers)
+                await self._take_labels(model, body, send, caller=caller, headers=headers)
         finally:
             model.users.give_back()
 
@@ -201,39 +198,30 @@ class ScoringApp:
             if model.users.take():
                 return model
 
-    async def _answer_one(
-        self,
-        action: str,
-        model: ServedModel,
-        body: bytes,
-        send: Send,
-        *,
-        caller: Caller,
-        headers: Headers,
+    async def _answer_row(
+        self, model: ServedModel, body: bytes, send: Send, *, caller: Caller, headers: Headers
     ) -> None:
-        act: Act = partial(report_labels, keep=self._keep_outcomes)
-        if action == "score":
-            caller.take_rows(1)
-            act = score_one
-            if self._forced is not None:
-                forced = self._forced.find(model.scorer, parse_row(body))
-                if forced is not None:
-                    await _send_whole(send, 200, encode(await forced.result()))
-                    return
+        caller.take_rows(1)
+        row = parse_row(body)
+        finish_stage("parse")
+        if self._forced is not None:
+            forced = self._forced.find(model.scorer, row)
+            if forced is not None:
+                await _send_whole(send, 200, encode(await forced.result()))
+                return
         context = _context(caller, headers, self._limits.deadline_seconds)
-        # What waits for a file or a server does so beside the event loop, which answers others.
-        if model.waits_for_state:
-            work = self._admission.begin(partial(held, act, model, body, context))
-            answered = await self._admission.result(work, context.deadline)
-        else:
-            async with self._admission.until(context.deadline):
-                # A row waits for the log there, and no thread for the row.
-                answered = (
-                    await score_one_soon(model, body, context)
-                    if act is score_one
-                    else act(model, body, context)
-                )
+        self._admission.enter()
+        async with until(context.deadline):
+            answered = await score_one(model, row, context, self._admission.leave)
         await _send_whole(send, 200, answered)
+
+    async def _take_labels(
+        self, model: ServedModel, body: bytes, send: Send, *, caller: Caller, headers: Headers
+    ) -> None:
+        context = _context(caller, headers, self._limits.deadline_seconds)
+        act: Act = partial(report_labels, keep=self._keep_outcomes)
+        work = self._admission.begin(partial(held, act, model, body, context))
+        await _send_whole(send, 200, await self._admission.result(work, context.deadline))
 
     async def _answer_batch(
         self,
@@ -262,7 +250,7 @@ class ScoringApp:
             body = encode({"results": [refusal.to_json()] * len(rows)})
         except Exception as error:  # noqa: BLE001 - logged with what else is known of the request
             _trace_error(error)
-            body = encode({"results": [_INTERNAL.to_json()] * len(rows)})
+            body = encode({"results": [internal_error().to_json()] * len(rows)})
         if forced:
             body = await with_forced(body, forced)
         await send({"type": "http.response.body", "body": body})
@@ -329,7 +317,7 @@ async def _send_whole(
 def _trace_error(error: Exception) -> None:
     trace = current_trace()
     if trace is not None:
-        trace.error, trace.code = error, _INTERNAL.code
+        trace.error, trace.code = error, internal_error().code
 
 
 def _trace_refused(code: str, n_rows: int) -> None:

@@ -4,8 +4,12 @@ In this order: read the state, features, score, decide, write down, apply to the
 row that was not decided never counts, and a row that was answered counts once.
 """
 
+import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,15 +34,15 @@ from features.online.state import (
 from features.velocity import velocity_plan
 from serving.answers import Answer, RepeatedAnswer, answer, new_decision_id
 from serving.batch_order import waves, with_repeats
-from serving.decisions.record import Identity
 from serving.decisions.recorder import Recorded, Recorder
 from serving.event_feed import EventFeed
 from serving.prepared_rows import VelocityMatrix
 from serving.refusals import RequestRefused
-from serving.request_context import RequestContext
-from serving.request_trace import finish_stage
+from serving.request_trace import finish_stage, share_stages
 from serving.requests import TypedRow
+from serving.row_request import Outcome, RowRequest, first_due
 from serving.scored import ScoredRow
+from serving.scored_apart import scored_apart
 from serving.scorer import Scorer
 from serving.shadow import Shadow, ShadowRow
 from serving.state_link import StateLink
@@ -50,10 +54,14 @@ _DECLINE = "decline"
 class _Arrival:
     """A row that may be decided: what it leaves behind, and what its answer is called."""
 
-    row: TypedRow
+    request: RowRequest
     event: Event
     decision_id: str
-    identity: Identity | None
+
+    @property
+    def row(self) -> TypedRow:
+        """The row, as the contract types it."""
+        return self.request.row
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +85,6 @@ class _Decision:
     answer: Answer
 
 
-_Outcome = Answer | RequestRefused
-
-
 class OnlinePath:
     """Answers rows of one model with the help of its online state.
 
@@ -89,6 +94,9 @@ class OnlinePath:
         recorder: Writes decisions down; without one they are answered right away.
         clock: The present moment, which events must not be too far ahead of.
     """
+
+    one_by_one = True
+    """A row sees all that were decided before it, and the state is asked once for a group."""
 
     def __init__(
         self,
@@ -111,6 +119,8 @@ class OnlinePath:
         self._retention = max((layout.horizon for layout in self._layouts), default=0)
         self._retention += microseconds(LATENESS)
         self._newest: int | None = None
+        # Groups go one by one. The thread ends when nobody holds this path any more.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"rows of {contract.name}")
         self._guard = SkewGuard(microseconds(contract.policy.max_clock_skew), clock)
         self._refuses = contract.policy.on_stall == "refuse"
         self._counts_declined = contract.policy.count_declined
@@ -127,37 +137,31 @@ class OnlinePath:
         self._recorder = recorder
         self._feed.marks = None if recorder is None else recorder.marks
 
-    def answer_rows(
-        self,
-        rows: Sequence[TypedRow],
-        context: RequestContext | None = None,
-        places: Sequence[int] | None = None,
-    ) -> list[_Outcome]:
-        """Return an answer or a refusal for each row, in order.
+    def decide(self, requests: Sequence[RowRequest]) -> list[Outcome]:
+        """Return what becomes of each row, in order; blocks.
 
         A row sees the rows before it, as if they had been sent one by one.
-
-        Args:
-            rows: As the contract types them.
-            context: Of their request.
-            places: Of the rows in their batch; None where one row came alone.
-
-        Raises:
-            RequestRefused: If the client's ``Idempotency-Key`` is no good.
         """
-        context = context or RequestContext()
-        outcomes = self._arrivals(rows, context, places)
+        finish_stage("queue")
+        outcomes: list[Any] = [self._arrive(request) for request in requests]
         at_hand = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, _Arrival)]
         if not at_hand:
             return outcomes
         arrivals: list[_Arrival] = [outcomes[at] for at in at_hand]
         try:
-            decided = self._settled(arrivals, context)
+            decided = self._settled(arrivals)
         except StateUnreachable:
             decided = [_unavailable()] * len(arrivals)
         for at, outcome in zip(at_hand, decided, strict=True):
             outcomes[at] = outcome
+        share_stages()
         return outcomes
+
+    async def decide_soon(self, requests: Sequence[RowRequest]) -> list[Outcome]:
+        """Return what becomes of each row, in order, without blocking the event loop."""
+        loop = asyncio.get_running_loop()
+        work = partial(copy_context().run, self.decide, requests)
+        return await loop.run_in_executor(self._thread, work)
 
     def report_labels(self, reports: Sequence[LabelReport]) -> LabelCounts:
         """Feed labels to the label rates.
@@ -178,20 +182,13 @@ class OnlinePath:
         """Apply what still waits for the state, and let go of it."""
         self._feed.close()
 
-    def _arrivals(
-        self, rows: Sequence[TypedRow], context: RequestContext, places: Sequence[int] | None
-    ) -> list[Any]:
-        """Return each row as an arrival, or what becomes of it right away."""
-        if self.recorder is None:
-            return [self._arrive(row, None) for row in rows]
-        arrived: list[Any] = []
-        identities = self.recorder.identify(rows, context, places)
-        for row, identity in zip(rows, identities, strict=True):
+    def _arrive(self, request: RowRequest) -> "_Arrival | Outcome":
+        """Return a row as an arrival, or what becomes of it right away."""
+        row, identity = request.row, request.identity
+        if self.recorder is not None and identity is not None:
             earlier = self.recorder.earlier(identity, row)
-            arrived.append(self._arrive(row, identity) if earlier is None else earlier.outcome)
-        return arrived
-
-    def _arrive(self, row: TypedRow, identity: Identity | None) -> _Arrival | RequestRefused:
+            if earlier is not None:
+                return earlier.outcome
         decision_id = new_decision_id()
         own_id = row.get(self._contract.columns.id) if self._contract.columns.id else None
         event = self._events.read(row, own_id or decision_id)
@@ -201,18 +198,19 @@ class OnlinePath:
         except ClockSkewRefused as error:
             field = self._contract.event_time_column
             return RequestRefused("clock_skew", str(error), status=400, field=field)
-        return _Arrival(row, event, decision_id, identity)
+        return _Arrival(request, event, decision_id)
 
-    def _settled(self, arrivals: Sequence[_Arrival], context: RequestContext) -> list[_Outcome]:
+    def _settled(self, arrivals: Sequence[_Arrival]) -> list[Outcome]:
         """Decide arrivals, write it down, and let those that count be the past of later rows."""
         memory = self._recall([arrival.event for arrival in arrivals])
         decisions = self._decided(arrivals, memory)
-        recorded = self._recorded(arrivals, decisions, context)
+        share_stages()
+        recorded = self._recorded(arrivals, decisions)
         # Without the past there is nothing to compare.
         if self.shadow is not None and memory.pasts is not None:
             self.shadow.offer(self._for_shadow(arrivals, decisions, recorded))
         counted = [at for at, each in enumerate(recorded) if self._counts(each.outcome)]
-        outcomes: list[_Outcome] = [each.outcome for each in recorded]
+        outcomes: list[Outcome] = [each.outcome for each in recorded]
         events = [_under(arrivals[at].event, recorded[at], arrivals[at]) for at in counted]
         sequences = [recorded[at].sequence for at in counted]
         try:
@@ -225,14 +223,16 @@ class OnlinePath:
     def _for_shadow(
         self,
         arrivals: Sequence[_Arrival],
-        decisions: Sequence[_Decision | RequestRefused],
+        decisions: Sequence[_Decision | Exception],
         recorded: Sequence[Recorded],
     ) -> list[ShadowRow]:
         """Return the rows that this request decided, with what it knew of their past."""
         n_velocity = len(self._plan.features)
         rows = []
         for arrival, decision, each in zip(arrivals, decisions, recorded, strict=True):
-            is_new = not isinstance(each.outcome, RequestRefused | RepeatedAnswer)
+            is_new = isinstance(each.outcome, Answer) and not isinstance(
+                each.outcome, RepeatedAnswer
+            )
             if is_new and isinstance(decision, _Decision):
                 # They come last among the numeric features.
                 numeric = np.frombuffer(decision.scored.numeric, dtype="<f4")
@@ -244,35 +244,29 @@ class OnlinePath:
     def _recorded(
         self,
         arrivals: Sequence[_Arrival],
-        decisions: Sequence[_Decision | RequestRefused],
-        context: RequestContext,
+        decisions: Sequence[_Decision | Exception],
     ) -> list[Recorded]:
         """Write decisions down and return what their clients get."""
         recorder = self.recorder
         recorded: list[Recorded | None] = [None] * len(decisions)
         entries, places = [], []
         for at, (arrival, decision) in enumerate(zip(arrivals, decisions, strict=True)):
-            if isinstance(decision, RequestRefused):
+            if not isinstance(decision, _Decision):
                 recorded[at] = Recorded(decision)
-            elif recorder is None or arrival.identity is None:
+            elif recorder is None:
                 recorded[at] = Recorded(decision.answer, arrival.decision_id)
             else:
                 places.append(at)
+                counts = self._counts(decision.answer)
                 entries.append(
-                    recorder.entry(
-                        arrival.identity,
-                        arrival.row,
-                        decision.scored,
-                        decision.answer,
-                        context,
-                        counts=self._counts(decision.answer),
-                    )
+                    recorder.entry(arrival.request, decision.scored, decision.answer, counts=counts)
                 )
         if recorder is not None and entries:
             late = self._feed.when_late(
                 [arrivals[at].event for at in places], [entry.draft.counts for entry in entries]
             )
-            for at, each in zip(places, recorder.append(entries, context, late), strict=True):
+            due = first_due([arrival.request for arrival in arrivals])
+            for at, each in zip(places, recorder.append(entries, due, late), strict=True):
                 recorded[at] = each
         return [each for each in recorded if each is not None]
 
@@ -302,13 +296,14 @@ class OnlinePath:
 
     def _decided(
         self, arrivals: Sequence[_Arrival], memory: _Memory
-    ) -> list[_Decision | RequestRefused]:
+    ) -> list[_Decision | Exception]:
         outcomes: list[Any] = [_id_reused(self._contract)] * len(arrivals)
         fit = [at for at in range(len(arrivals)) if memory.known[at] is not Applied.CONFLICT]
         overlay = BatchOverlay(self._plan)
         for wave in self._waves(arrivals, fit):
             velocity = self._velocity(arrivals, wave, memory, overlay)
-            scored = self._scorer.score_typed(
+            scored = scored_apart(
+                self._scorer,
                 [arrivals[at].row for at in wave],
                 velocity,
                 at_least_review=memory.pasts is None,
@@ -348,9 +343,9 @@ class OnlinePath:
         return np.array(values, dtype=np.float64)
 
     def _decision(
-        self, row: ScoredRow | RequestRefused, arrival: _Arrival, *, is_degraded: bool
-    ) -> _Decision | RequestRefused:
-        if isinstance(row, RequestRefused):
+        self, row: ScoredRow | Exception, arrival: _Arrival, *, is_degraded: bool
+    ) -> _Decision | Exception:
+        if not isinstance(row, ScoredRow):
             return row
         if self._is_too_late(arrival.event):
             # Some of what it looks back to has been dropped already.
@@ -365,8 +360,8 @@ class OnlinePath:
         self._newest = event.event_time if newest is None else max(newest, event.event_time)
         return is_late
 
-    def _counts(self, outcome: _Outcome) -> bool:
-        if isinstance(outcome, RequestRefused):
+    def _counts(self, outcome: Outcome) -> bool:
+        if not isinstance(outcome, Answer):
             return False
         return self._counts_declined or outcome.decision != _DECLINE
 

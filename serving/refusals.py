@@ -31,6 +31,13 @@ class RequestRefused(InputError):
         return {"error": shape}
 
 
+def internal_error() -> RequestRefused:
+    """Return the refusal of a row that broke something; the log says what."""
+    return RequestRefused(
+        "internal_error", "The service failed. Send the request again.", status=500, retry=True
+    )
+
+
 def shown(name: str) -> str:
     """Return a field's name as a message may repeat it; a client may send any length."""
     return name if len(name) <= 64 else f"{name[:63]}…"

@@ -10,10 +10,11 @@ import msgspec
 from features.online.events import LabelReport
 from serving.answers import Answer, RepeatedAnswer, encode, encode_answer
 from serving.label_requests import LabelReader
-from serving.refusals import RequestRefused
+from serving.refusals import RequestRefused, internal_error
 from serving.request_context import MICROSECONDS_PER_SECOND, RequestContext
 from serving.request_json import parse_row
-from serving.request_trace import current_trace, finish_stage
+from serving.request_trace import RequestTrace, finish_stage
+from serving.row_request import Outcome
 from serving.served_model import ServedModel
 
 Act = Callable[[ServedModel, bytes, RequestContext], bytes]
@@ -26,34 +27,25 @@ def held(act: Act, model: ServedModel, body: bytes, context: RequestContext) -> 
         return act(model, body, context)
 
 
-def score_one(model: ServedModel, body: bytes, context: RequestContext) -> bytes:
+async def score_one(
+    model: ServedModel, row: dict[str, Any], context: RequestContext, done: Callable[[], None]
+) -> bytes:
     """Return the answer to a row as JSON.
+
+    Args:
+        model: That decides.
+        row: As its client sends it.
+        context: Of the request.
+        done: Called once no work on the row is left, be the request given up or not.
 
     Raises:
         RequestRefused: If the row gets none.
     """
-    row = parse_row(body)
-    finish_stage("parse")
-    return _given(model.answer_rows([row], context)[0])
-
-
-async def score_one_soon(model: ServedModel, body: bytes, context: RequestContext) -> bytes:
-    """Return the same as :func:`score_one` without a thread that waits for the log.
-
-    Raises:
-        RequestRefused: If the row gets no answer.
-    """
-    row = parse_row(body)
-    finish_stage("parse")
-    return _given(await model.answer_row_soon(row, context))
-
-
-def _given(outcome: Answer | RequestRefused) -> bytes:
-    if isinstance(outcome, RequestRefused):
+    outcome = await model.answer_row(row, context, done)
+    if isinstance(outcome, Exception):
         raise outcome
-    trace = current_trace()
-    if trace is not None:
-        trace.answers.append(outcome)
+    if context.trace is not None:
+        context.trace.answers.append(outcome)
     return encode_answer(outcome)
 
 
@@ -101,25 +93,21 @@ def _score_batch(model: ServedModel, bodies: list[msgspec.Raw], context: Request
     outcomes = model.answer_rows([results[at] for at in sound], context, sound)
     for at, outcome in zip(sound, outcomes, strict=True):
         results[at] = outcome
-    _trace_rows(results)
-    return encode({"results": [_in_batch(result) for result in results]})
+    return encode({"results": [_in_batch(result, context.trace) for result in results]})
 
 
-def _in_batch(result: Answer | RequestRefused) -> Any:
-    if isinstance(result, RequestRefused):
-        return result.to_json()
-    return msgspec.Raw(result.content) if isinstance(result, RepeatedAnswer) else result
-
-
-def _trace_rows(results: list[Any]) -> None:
-    trace = current_trace()
-    if trace is None:
-        return
-    for result in results:
-        if isinstance(result, RequestRefused):
-            trace.refused.append(result.code)
-        else:
-            trace.answers.append(result)
+def _in_batch(outcome: Outcome, trace: RequestTrace | None) -> Any:
+    """Return an outcome as it stands in a batch's answer; its trace hears of it."""
+    if isinstance(outcome, Answer):
+        if trace is not None:
+            trace.answers.append(outcome)
+        return msgspec.Raw(outcome.content) if isinstance(outcome, RepeatedAnswer) else outcome
+    refusal = outcome if isinstance(outcome, RequestRefused) else internal_error()
+    if trace is not None:
+        trace.refused.append(refusal.code)
+        if refusal is not outcome:
+            trace.error = outcome
+    return refusal.to_json()
 
 
 def _parsed(body: msgspec.Raw) -> dict[str, Any] | RequestRefused:

@@ -4,6 +4,8 @@ import math
 import time
 from dataclasses import dataclass, field
 
+from serving.request_trace import RequestTrace, current_trace
+
 MICROSECONDS_PER_SECOND = 1_000_000
 
 
@@ -21,9 +23,11 @@ class RequestContext:
         key_id: The API key that it came with; None where keys are off.
         idempotency_key: Header ``Idempotency-Key``; None where the client sent none.
         deadline: Moment of ``time.monotonic()`` by which it must be answered, in seconds.
+        trace: Where its time goes; None where nobody traces.
     """
 
     received_at: int = field(default_factory=now_microseconds)
     key_id: str | None = None
     idempotency_key: str | None = None
     deadline: float = math.inf
+    trace: RequestTrace | None = field(default_factory=current_trace, compare=False, repr=False)

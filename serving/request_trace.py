@@ -5,6 +5,7 @@ thread. Its trace goes along in a context variable, which ``asyncio.to_thread`` 
 module says which stage it has just finished, and costs nothing where nobody traces.
 """
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from time import perf_counter, time
 from typing import Any
@@ -45,6 +46,20 @@ class RequestTrace:
         self.answers: list[Any] = []
         self.refused: list[str] = []
 
+    def go_along(self, group: "RequestTrace") -> None:
+        """Count the stages of work that several requests shared as stages of this one.
+
+        Args:
+            group: Its stages are counted in full, and the time until it began as ``queue``.
+        """
+        seconds = self.seconds
+        waited = group.started - self._mark
+        if waited > 0:
+            seconds["queue"] = seconds.get("queue", 0.0) + waited
+        for stage, spent in group.seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + spent
+        self._mark = group.started + group.total
+
     def finish(self, stage: str) -> None:
         """Count the time since the end of the last stage as spent in this one."""
         now = perf_counter()
@@ -63,6 +78,27 @@ class RequestTrace:
         return max(seconds, key=seconds.__getitem__, default="answer")
 
 
+class GroupTrace(RequestTrace):
+    """The trace of work that several requests share.
+
+    Args:
+        members: Of the requests.
+    """
+
+    __slots__ = ("_members",)
+
+    def __init__(self, members: Sequence[RequestTrace]) -> None:
+        super().__init__()
+        self._members = members
+
+    def share(self) -> None:
+        """Have the requests count what was finished since the last time."""
+        for member in self._members:
+            member.go_along(self)
+        self.seconds.clear()
+        self.started = self._mark
+
+
 _current: ContextVar[RequestTrace | None] = ContextVar("request_trace", default=None)
 
 
@@ -76,6 +112,20 @@ def begin_trace() -> RequestTrace:
 def current_trace() -> RequestTrace | None:
     """Return the trace of the request under way; None where nobody traces, as over a table."""
     return _current.get()
+
+
+def trace_together(traces: Sequence[RequestTrace | None]) -> "GroupTrace":
+    """Return the trace of work that several requests share, which this context now has."""
+    group = GroupTrace([trace for trace in traces if trace is not None])
+    _current.set(group)
+    return group
+
+
+def share_stages() -> None:
+    """Have the requests that share the work under way count the stages finished so far."""
+    group = _current.get()
+    if isinstance(group, GroupTrace):
+        group.share()
 
 
 def finish_stage(stage: str) -> None:

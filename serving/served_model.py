@@ -1,22 +1,20 @@
 """One model as it answers: its scorer and, where features look back in time, its online state."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from features.online.events import LabelReport
 from features.online.state import LabelCounts
-from serving.answers import Answer, RepeatedAnswer, answer
-from serving.decisions.group_writer import Entry
-from serving.decisions.recorder import Recorded, Recorder
+from serving.decisions.recorder import Recorder
+from serving.gathering import RowGatherer
 from serving.online_path import OnlinePath
 from serving.refusals import RequestRefused
 from serving.request_context import RequestContext
-from serving.requests import TypedRow
-from serving.scored import ScoredRow
+from serving.row_request import Outcome, RowRequest
 from serving.scorer import Scorer
-from serving.shadow import Shadow, ShadowRow
+from serving.shadow import Shadow
+from serving.stateless_path import StatelessPath
 from serving.use_count import UseCount
 
 
@@ -48,11 +46,12 @@ class ServedModel:
         self.recorder = recorder
         if path is not None:
             path.recorder = recorder
+        self._path = path or StatelessPath(scorer, recorder)
+        self._gatherer = RowGatherer(self._decide_soon, one_by_one=self._path.one_by_one)
         self.users = UseCount()
         self.loaded_at = datetime.now(UTC)
         self.shadow_refusal: dict[str, str] | None = None
         self._let_go = let_go
-        self._shadow: Shadow | None = None
 
     @property
     def name(self) -> str:
@@ -62,13 +61,11 @@ class ServedModel:
     @property
     def shadow(self) -> Shadow | None:
         """The challenger that scores the same rows beside it."""
-        return self._shadow
+        return self._path.shadow
 
     @shadow.setter
     def shadow(self, shadow: Shadow | None) -> None:
-        self._shadow = shadow
-        if self.path is not None:
-            self.path.shadow = shadow
+        self._path.shadow = shadow
 
     @property
     def waits_for_state(self) -> bool:
@@ -80,8 +77,8 @@ class ServedModel:
         rows: Sequence[Mapping[str, Any]],
         context: RequestContext | None = None,
         places: Sequence[int] | None = None,
-    ) -> list[Answer | RequestRefused]:
-        """Return an answer or a refusal for each row of a request, in order; may block.
+    ) -> list[Outcome]:
+        """Return what becomes of each row of one request, in order; may block.
 
         Args:
             rows: As clients send them.
@@ -91,42 +88,41 @@ class ServedModel:
         Raises:
             RequestRefused: If the client's ``Idempotency-Key`` is no good.
         """
-        context = context or RequestContext()
-        outcomes: list[Any] = self.scorer.read_rows(rows)
-        good = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, dict)]
-        if not good:
-            return outcomes
-        typed: list[TypedRow] = [outcomes[at] for at in good]
-        of_good = None if places is None else [places[at] for at in good]
-        if self.path is not None:
-            decided = self.path.answer_rows(typed, context, of_good)
-        else:
-            begun = self._begin(typed, context, of_good)
-            recorded = self.recorder.append(begun.entries, context) if self.recorder else []
-            decided = self._finish(begun, recorded)
-        for at, outcome in zip(good, decided, strict=True):
-            outcomes[at] = outcome
+        outcomes: list[Any] = self._read(rows, context or RequestContext(), places)
+        good = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, RowRequest)]
+        if good:
+            decided = self._path.decide([outcomes[at] for at in good])
+            for at, outcome in zip(good, decided, strict=True):
+                outcomes[at] = outcome
         return outcomes
 
-    async def answer_row_soon(
-        self, row: Mapping[str, Any], context: RequestContext
-    ) -> Answer | RequestRefused:
-        """Return the answer to one row, or its refusal, without blocking the event loop.
+    async def answer_row(
+        self,
+        row: Mapping[str, Any],
+        context: RequestContext,
+        done: Callable[[], None] = lambda: None,
+    ) -> Outcome:
+        """Return what becomes of one row, without blocking the event loop.
 
-        For models without a state only (:attr:`waits_for_state`).
+        It is decided together with the rows of other requests that are at hand.
+
+        Args:
+            row: As its client sends it.
+            context: Of its request.
+            done: Called once no work on it is left, be it given up or not.
 
         Raises:
             RequestRefused: If the client's ``Idempotency-Key`` is no good.
         """
-        assert self.path is None, "a state is waited for on a thread"
-        (typed,) = self.scorer.read_rows([row])
-        if isinstance(typed, RequestRefused):
-            return typed
-        begun = self._begin([typed], context, None)
-        recorded = []
-        if self.recorder is not None:
-            recorded = await self.recorder.append_soon(begun.entries, context)
-        return self._finish(begun, recorded)[0]
+        try:
+            (request,) = self._read([row], context, None)
+        except BaseException:
+            done()
+            raise
+        if isinstance(request, RequestRefused):
+            done()
+            return request
+        return await self._gatherer.outcome(request, done)
 
     def report_labels(self, reports: Sequence[LabelReport]) -> LabelCounts:
         """Feed labels to the features that look back at them.
@@ -149,66 +145,25 @@ class ServedModel:
         elif self.path is not None:
             self.path.close()
 
-    def _begin(
+    def _read(
         self,
-        rows: Sequence[TypedRow],
+        rows: Sequence[Mapping[str, Any]],
         context: RequestContext,
         places: Sequence[int] | None,
-    ) -> "_Begun":
-        """Decide rows; nothing of it is written down yet."""
-        if self.recorder is None:
-            return _Begun(rows, self._decided(rows))
-        # A repeated row is scored again, and found when it is written down: that costs less than
-        # to look each row up before.
-        identities = self.recorder.identify(rows, context, places)
-        begun = _Begun(rows, [])
-        for at, scored in enumerate(self.scorer.score_typed(rows)):
-            if isinstance(scored, RequestRefused):
-                begun.outcomes.append(scored)
-                continue
-            given = answer(scored, self.scorer)
-            begun.outcomes.append(given)
-            begun.places.append(at)
-            begun.entries.append(
-                self.recorder.entry(identities[at], rows[at], scored, given, context)
-            )
-        return begun
+    ) -> list[RowRequest | RequestRefused]:
+        """Return each row typed and identified, or its refusal."""
+        outcomes: list[Any] = self.scorer.read_rows(rows)
+        good = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, dict)]
+        typed = [outcomes[at] for at in good]
+        identities: Sequence[Any] = [None] * len(typed)
+        if self.recorder is not None and typed:
+            of_good = None if places is None else [places[at] for at in good]
+            identities = self.recorder.identify(typed, context, of_good)
+        for at, row, identity in zip(good, typed, identities, strict=True):
+            outcomes[at] = RowRequest(row, context, identity)
+        return outcomes
 
-    def _decided(self, rows: Sequence[TypedRow]) -> list[Answer | RequestRefused]:
-        return [
-            answer(row, self.scorer) if isinstance(row, ScoredRow) else row
-            for row in self.scorer.score_typed(rows)
-        ]
-
-    def _finish(
-        self, begun: "_Begun", recorded: Sequence[Recorded]
-    ) -> list[Answer | RequestRefused]:
-        """Return what clients get, once it is known what was written down."""
-        for at, each in zip(begun.places, recorded, strict=True):
-            begun.outcomes[at] = each.outcome
-        if self._shadow is not None:
-            self._shadow.offer(
-                [
-                    ShadowRow(outcome.decision_id, row)
-                    for row, outcome in zip(begun.rows, begun.outcomes, strict=True)
-                    if isinstance(outcome, Answer) and not isinstance(outcome, RepeatedAnswer)
-                ]
-            )
-        return begun.outcomes
-
-
-@dataclass(slots=True)
-class _Begun:
-    """Rows that are decided, and not yet written down.
-
-    Attributes:
-        rows: As the contract types them.
-        outcomes: Of each.
-        entries: What is to be written down.
-        places: The rows that the entries are of.
-    """
-
-    rows: Sequence[TypedRow]
-    outcomes: list[Answer | RequestRefused]
-    entries: list[Entry] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    async def _decide_soon(self, requests: Sequence[RowRequest]) -> Sequence[Outcome]:
+        # The requests hold the model, too, but they may be given up before this ends.
+        with self.users:
+            return await self._path.decide_soon(requests)

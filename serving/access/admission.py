@@ -83,18 +83,8 @@ class Admission:
         Raises:
             RequestRefused: With 503 ``deadline_exceeded``, if it is not done by then.
         """
-        timeout = _timeout_at(deadline)
-        try:
-            async with timeout:
-                return await asyncio.wrap_future(future)
-        except TimeoutError:
-            if not timeout.expired():
-                raise  # the work's own
-            raise deadline_exceeded() from None
-
-    def until(self, deadline: float) -> "_UntilDeadline":
-        """Return an async block for work on the event loop, with the refusals of the others."""
-        return _UntilDeadline(self, deadline)
+        async with until(deadline):
+            return await asyncio.wrap_future(future)
 
     def enter(self) -> None:
         """Count one more request under way, to :meth:`leave` later.
@@ -117,17 +107,25 @@ class Admission:
         self._pool.shutdown()
 
 
-class _UntilDeadline:
-    """An async context that counts a request and times it out."""
+def until(deadline: float) -> "_Until":
+    """Return an async block that is refused when it is not done in time.
 
-    __slots__ = ("_admission", "_timeout")
+    Args:
+        deadline: Moment of ``time.monotonic()``; after it the block raises
+            :class:`RequestRefused` with 503 ``deadline_exceeded``.
+    """
+    return _Until(deadline)
 
-    def __init__(self, admission: Admission, deadline: float) -> None:
-        self._admission = admission
+
+class _Until:
+    """An async context that times out with a refusal."""
+
+    __slots__ = ("_timeout",)
+
+    def __init__(self, deadline: float) -> None:
         self._timeout = _timeout_at(deadline)
 
     async def __aenter__(self) -> None:
-        self._admission.enter()
         await self._timeout.__aenter__()
 
     async def __aexit__(
@@ -136,7 +134,6 @@ class _UntilDeadline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._admission.leave()
         try:
             await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError:

@@ -17,8 +17,9 @@ from serving.decisions.store import Answered
 from serving.decisions.submission import LogUnavailable
 from serving.refusals import RequestRefused
 from serving.request_context import RequestContext
-from serving.request_trace import current_trace, finish_stage
+from serving.request_trace import finish_stage
 from serving.requests import TypedRow
+from serving.row_request import Outcome, RowRequest
 from serving.scored import ScoredRow
 from serving.scorer import Scorer
 
@@ -27,8 +28,6 @@ MOST_KEY_CHARACTERS = 255
 # The refusal has to leave before the deadline cuts the request off.
 _MARGIN_SECONDS = 0.05
 _PATIENCE_SECONDS = 5.0
-
-Outcome = Answer | RequestRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,55 +121,61 @@ class Recorder:
         return None if found is None else self._repeated(found, identity, self._id_of(row))
 
     def entry(
-        self,
-        identity: Identity,
-        row: TypedRow,
-        scored: ScoredRow,
-        answer: Answer,
-        context: RequestContext,
-        *,
-        counts: bool = False,
+        self, request: RowRequest, scored: ScoredRow, answer: Answer, *, counts: bool = False
     ) -> Entry:
-        """Return a decision, ready to be written down."""
-        trace = current_trace()
-        spent = {} if trace is None else trace.seconds
+        """Return a decision, ready to be written down.
+
+        Args:
+            request: The row, identified.
+            scored: What the scorer said of it.
+            answer: As it is to leave the service.
+            counts: Whether the row becomes part of its entities' past.
+        """
+        context, identity = request.context, request.identity
+        assert identity is not None, "what is written down was identified"
+        spent = {} if context.trace is None else context.trace.seconds
         stages = {stage: round(seconds * 1e6) for stage, seconds in spent.items()}
         draft = Draft(
-            identity, context.received_at, context.key_id, row, scored, answer, stages, counts
+            identity,
+            context.received_at,
+            context.key_id,
+            request.row,
+            scored,
+            answer,
+            stages,
+            counts,
         )
         return Entry(draft, self._layout, self.marks)
 
     def append(
         self,
         entries: Sequence[Entry],
-        context: RequestContext,
+        deadline: float,
         late: Callable[[list[Verdict]], None] | None = None,
     ) -> list[Recorded]:
         """Write decisions down and return what their clients get; blocks.
 
         Args:
-            entries: Of one request.
-            context: Its deadline counts.
-            late: Called with the verdicts if they come after the request was refused.
+            entries: Of one request, or of several that were decided together.
+            deadline: Moment of ``time.monotonic()`` by which the first of them is due.
+            late: Called with the verdicts if they come after the requests were refused.
         """
         if not entries:
             return []
         try:
-            verdicts = self._log.append(entries, _deadline(context), late=late)
+            verdicts = self._log.append(entries, _in_time(deadline), late=late)
         except LogUnavailable as error:
             return self._unwritten(entries, error)
         finally:
             finish_stage("log")
         return self._written(entries, verdicts)
 
-    async def append_soon(
-        self, entries: Sequence[Entry], context: RequestContext
-    ) -> list[Recorded]:
+    async def append_soon(self, entries: Sequence[Entry], deadline: float) -> list[Recorded]:
         """Write decisions down, as :meth:`append` does, without blocking the event loop."""
         if not entries:
             return []
         try:
-            verdicts = await self._log.append_soon(entries, _deadline(context))
+            verdicts = await self._log.append_soon(entries, _in_time(deadline))
         except LogUnavailable as error:
             return self._unwritten(entries, error)
         finally:
@@ -256,10 +261,11 @@ def _degraded(entry: Entry) -> Entry:
     return replace(entry, draft=replace(entry.draft, answer=degraded, is_applied=True))
 
 
-def _deadline(context: RequestContext) -> float:
-    if context.deadline == math.inf:
+def _in_time(deadline: float) -> float:
+    """Return until when to wait for the log, so that a refusal is in time as well."""
+    if deadline == math.inf:
         return time.monotonic() + _PATIENCE_SECONDS
-    return context.deadline - _MARGIN_SECONDS
+    return deadline - _MARGIN_SECONDS
 
 
 def _reused(identity: Identity, id_column: str | None) -> RequestRefused:

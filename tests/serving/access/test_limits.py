@@ -12,7 +12,7 @@ import pytest
 from serving.access.admission import Limits
 from serving.access.gate import Gate
 from serving.http import ScoringApp
-from serving.served_model import ServedModel
+from serving.online_path import OnlinePath
 from serving.served_models import load_models
 
 
@@ -27,13 +27,13 @@ def hanging(
     app.guard(gate, Limits(deadline_seconds=0.05, batch_deadline_seconds=0.05, max_under_way=3))
     app.serve(load_models(tmp_path))
     go_on = threading.Event()
-    answer_rows = ServedModel.answer_rows
+    decide = OnlinePath.decide
 
-    def hang(*args: Any, **kwargs: Any) -> Any:
+    def hang(*args: Any) -> Any:
         go_on.wait()
-        return answer_rows(*args, **kwargs)
+        return decide(*args)
 
-    monkeypatch.setattr(ServedModel, "answer_rows", hang)
+    monkeypatch.setattr(OnlinePath, "decide", hang)
     yield app
     go_on.set()
     app.close()

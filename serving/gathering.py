@@ -1,0 +1,104 @@
+"""Rows of different requests, decided together where they are at hand together.
+
+Most of what a row costs is paid once for however many rows are scored, written down and applied
+at once. A row that comes alone waits for nothing: a group is what has arrived in the same turn of
+the event loop, or while the group before it was under way where groups go one by one.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from serving.request_trace import trace_together
+from serving.row_request import Outcome, RowRequest
+
+MOST_TOGETHER = 64
+"""Rows of one group: the event loop is held up for about a millisecond, and answers others then."""
+
+Decide = Callable[[Sequence[RowRequest]], Awaitable[Sequence[Outcome]]]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    request: RowRequest
+    outcome: asyncio.Future[Outcome]
+    done: Callable[[], None]
+
+
+class RowGatherer:
+    """Decides the rows of single requests in groups; for one event loop at a time.
+
+    Args:
+        decide: Decides some rows; what it does before it first waits is done on the event loop.
+        one_by_one: Whether a group begins only when the one before it is decided.
+    """
+
+    def __init__(self, decide: Decide, *, one_by_one: bool) -> None:
+        self._decide = decide
+        self._one_by_one = one_by_one
+        self._waiting: deque[_Waiting] = deque()
+        self._is_due = False
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def outcome(self, request: RowRequest, done: Callable[[], None]) -> Outcome:
+        """Return what becomes of a row.
+
+        Args:
+            request: The row. If it is given up before its group begins, nothing becomes of it.
+            done: Called when the work on it has ended, be it given up or not.
+        """
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(request, loop.create_future(), done)
+        self._waiting.append(waiting)
+        self._begin_soon(loop)
+        return await waiting.outcome
+
+    def _begin_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._is_due and not (self._one_by_one and self._under_way):
+            self._is_due = True
+            # After everything that this turn of the loop has read from its connections.
+            loop.call_soon(self._begin, loop)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_due = False
+        group = self._take()
+        if group:
+            task = loop.create_task(self._settle(group))
+            self._under_way.add(task)
+            task.add_done_callback(self._ended)
+        if self._waiting:
+            self._begin_soon(loop)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._under_way.discard(task)
+        if self._waiting:
+            self._begin_soon(task.get_loop())
+
+    def _take(self) -> list[_Waiting]:
+        """Return the next group, without rows that nobody waits for any more."""
+        group: list[_Waiting] = []
+        now = time.monotonic()
+        while self._waiting and len(group) < MOST_TOGETHER:
+            waiting = self._waiting.popleft()
+            if waiting.outcome.done() or waiting.request.context.deadline <= now:
+                waiting.done()
+            else:
+                group.append(waiting)
+        return group
+
+    async def _settle(self, group: Sequence[_Waiting]) -> None:
+        requests = [waiting.request for waiting in group]
+        # Of this task alone: each has its own context.
+        trace_together([request.context.trace for request in requests])
+        try:
+            outcomes = await self._decide(requests)
+        except Exception as error:  # noqa: BLE001 - each request says so in its own log line
+            outcomes = [error] * len(group)
+        finally:
+            for waiting in group:
+                waiting.done()
+        for waiting, outcome in zip(group, outcomes, strict=True):
+            if not waiting.outcome.done():
+                waiting.outcome.set_result(outcome)

@@ -1,0 +1,102 @@
+"""Rows of a request whose features are their own: score, decide, write down, answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from serving.answers import Answer, RepeatedAnswer, answer
+from serving.decisions.group_writer import Entry
+from serving.decisions.recorder import Recorded, Recorder
+from serving.request_trace import share_stages
+from serving.row_request import Outcome, RowRequest, first_due
+from serving.scored import ScoredRow
+from serving.scored_apart import scored_apart
+from serving.scorer import Scorer
+from serving.shadow import Shadow, ShadowRow
+
+
+@dataclass(slots=True)
+class _Begun:
+    """Rows that are decided, and not yet written down.
+
+    Attributes:
+        requests: The rows.
+        outcomes: Of each.
+        entries: What is to be written down.
+        places: The rows that the entries are of.
+    """
+
+    requests: Sequence[RowRequest]
+    outcomes: list[Outcome]
+    entries: list[Entry] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+
+
+class StatelessPath:
+    """Answers rows of one model that has no features over time.
+
+    Args:
+        scorer: Of such a model.
+        recorder: Writes decisions down; without one they are answered right away.
+
+    Attributes:
+        shadow: The challenger that scores the same rows beside it.
+    """
+
+    one_by_one = False
+    """Rows of requests under way at the same time have nothing to do with each other."""
+
+    def __init__(self, scorer: Scorer, recorder: Recorder | None = None) -> None:
+        self._scorer = scorer
+        self.recorder = recorder
+        self.shadow: Shadow | None = None
+
+    def decide(self, requests: Sequence[RowRequest]) -> list[Outcome]:
+        """Return what becomes of each row, in order; blocks until it is written down."""
+        begun = self._begin(requests)
+        recorded = []
+        if self.recorder is not None:
+            recorded = self.recorder.append(begun.entries, first_due(requests))
+        return self._finish(begun, recorded)
+
+    async def decide_soon(self, requests: Sequence[RowRequest]) -> list[Outcome]:
+        """Return what becomes of each row, in order, without blocking the event loop."""
+        begun = self._begin(requests)
+        recorded = []
+        if self.recorder is not None:
+            recorded = await self.recorder.append_soon(begun.entries, first_due(requests))
+        return self._finish(begun, recorded)
+
+    def _begin(self, requests: Sequence[RowRequest]) -> _Begun:
+        """Decide rows; nothing of it is written down yet.
+
+        A repeated row is scored again, and found when it is written down: that costs less than to
+        look each row up before.
+        """
+        begun = _Begun(requests, [])
+        scored = scored_apart(self._scorer, [request.row for request in requests])
+        share_stages()
+        for at, (request, row) in enumerate(zip(requests, scored, strict=True)):
+            if not isinstance(row, ScoredRow):
+                begun.outcomes.append(row)
+                continue
+            given = answer(row, self._scorer)
+            begun.outcomes.append(given)
+            if self.recorder is not None:
+                begun.places.append(at)
+                begun.entries.append(self.recorder.entry(request, row, given))
+        return begun
+
+    def _finish(self, begun: _Begun, recorded: Sequence[Recorded]) -> list[Outcome]:
+        """Return what clients get, once it is known what was written down."""
+        share_stages()
+        for at, each in zip(begun.places, recorded, strict=True):
+            begun.outcomes[at] = each.outcome
+        if self.shadow is not None:
+            self.shadow.offer(
+                [
+                    ShadowRow(outcome.decision_id, request.row)
+                    for request, outcome in zip(begun.requests, begun.outcomes, strict=True)
+                    if isinstance(outcome, Answer) and not isinstance(outcome, RepeatedAnswer)
+                ]
+            )
+        return begun.outcomes

@@ -1,5 +1,7 @@
-"""Labels from a file to the online state: what became of rows that were scored."""
+"""Labels from a file: what became of rows that were scored, for alerts and for online state."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,9 +18,10 @@ from features.label_values import label_text
 from features.online.events import LabelReport, microseconds_of
 from features.online.opening import open_state
 from features.online.state import LabelCounts, OnlineState
-from infra.errors import InputError
 from infra.settings import Settings
+from serving.decisions.sealing import read_log_secret
 from serving.model_store import ModelStore
+from serving.outcomes import OutcomeBook
 
 _AT_ONCE = 5_000
 
@@ -28,7 +31,7 @@ class ImportedLabels:
     """What became of a file of labels.
 
     Attributes:
-        name: The model whose online state took them.
+        name: The model whose rows they are of.
         read: Rows of the file.
         left_out: Rows without an id, a label or, where the file has such a column, a report.
         accepted: They changed what is recorded.
@@ -49,7 +52,10 @@ class ImportedLabels:
 
 
 def import_labels(settings: Settings, source: str, reference: str) -> ImportedLabels:
-    """Report the labels of a table to the online state of a model.
+    """Take the labels of a table as the service takes those of a request.
+
+    They reach the features over time that look back at them, where the model has such, and are
+    outcomes: they close alerts.
 
     Columns are named as the contract names id, label and ``reported_at``, or as the service
     does: ``id``, ``label`` (0 or 1), ``reported_at``. Without a column that says when, the
@@ -57,23 +63,24 @@ def import_labels(settings: Settings, source: str, reference: str) -> ImportedLa
 
     Raises:
         DataError: If a column is missing or holds something else.
-        InputError: If the model has no features over time, or a report lies in the future.
-        StateUnreachable: If the state does not answer.
+        InputError: If a report lies in the future.
+        LogSecretUnusable: If the secret that hides personal ids cannot be read.
+        StateUnreachable: If the state does not answer; what was taken before stays.
     """
     store = ModelStore.open(settings)
     resolved = store.resolve(reference)
     contract = store.bundle(resolved.name, resolved.model_version).contract
-    if not contract.velocity_features:
-        raise InputError(
-            f"Model {resolved.name} has no features over time: nothing here takes its labels."
-        )
     table = read_table(source)
     reports = label_reports(table, contract, arrived=datetime.now(UTC))
-    state = open_state(contract, settings.state_uri, folder=settings.state_folder)
-    try:
-        counts = [_report(state, part) for part in reports.iter_slices(_AT_ONCE)]
-    finally:
-        state.close()
+    secret, book = read_log_secret(settings.keys, settings.log_secret), OutcomeBook(settings.root)
+    counts: list[LabelCounts] = []
+    with _opened_state(settings, contract) as state:
+        for part in reports.iter_slices(_AT_ONCE):
+            labels = _labels_of(part)
+            # The state first, as in the service: what it refuses is no outcome either.
+            by_state = None if state is None else state.report_labels(labels)
+            kept = book.record_labels(contract, secret, labels)
+            counts.append(kept if by_state is None else by_state)
     return ImportedLabels(
         name=resolved.name,
         read=table.height,
@@ -106,12 +113,24 @@ def label_reports(table: pl.DataFrame, contract: Contract, *, arrived: datetime)
     return reports.drop_nulls()
 
 
-def _report(state: OnlineState, part: pl.DataFrame) -> LabelCounts:
-    reports = [
+@contextmanager
+def _opened_state(settings: Settings, contract: Contract) -> Iterator[OnlineState | None]:
+    """Yield a model's online state; None where no feature looks back in time."""
+    if not contract.velocity_features:
+        yield None
+        return
+    state = open_state(contract, settings.state_uri, folder=settings.state_folder)
+    try:
+        yield state
+    finally:
+        state.close()
+
+
+def _labels_of(part: pl.DataFrame) -> list[LabelReport]:
+    return [
         LabelReport(row_id, label, microseconds_of(moment))
         for row_id, label, moment in part.iter_rows()
     ]
-    return state.report_labels(reports)
 
 
 def _column(table: pl.DataFrame, name: str | None, plain: str) -> pl.Series:

@@ -11,6 +11,7 @@ from sqlite3 import Connection
 
 from features.contract import Contract
 from features.online.events import LabelReport
+from features.online.state import LabelCounts
 from infra.database import connect
 from serving.decisions.layout import logged_id
 from serving.decisions.sealing import LogSecret
@@ -73,15 +74,17 @@ class OutcomeBook:
 
     def record_labels(
         self, contract: Contract, secret: LogSecret, reports: Iterable[LabelReport]
-    ) -> int:
-        """Write labels down as outcomes of a contract's rows; ids that are personal never are."""
-        return self.record(
-            contract.name,
-            [
-                Outcome(logged_id(contract, secret, each.id), each.label, each.reported_at)
-                for each in reports
-            ],
-        )
+    ) -> LabelCounts:
+        """Write labels down as outcomes of a contract's rows; ids that are personal never are.
+
+        Which ids were ever decided is the log's to know: none counts as unknown here.
+        """
+        outcomes = [
+            Outcome(logged_id(contract, secret, each.id), each.label, each.reported_at)
+            for each in reports
+        ]
+        accepted = self.record(contract.name, outcomes)
+        return LabelCounts(accepted=accepted, duplicates=len(outcomes) - accepted, unknown=0)
 
     def known(self, model: str) -> frozenset[str]:
         """Return the ids of a model's rows whose outcome is known."""

@@ -20,7 +20,7 @@ def import_file(
     model: Model,
     as_json: AsJson = False,
 ) -> None:
-    """Report labels to the online state of a model, as POST /v1/labels does."""
+    """Close alerts, and feed features over time, with labels, as POST /v1/labels does."""
     from flows.labels import import_labels
 
     done = import_labels(Settings(), data, model)

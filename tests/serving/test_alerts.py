@@ -17,6 +17,7 @@ import pytest
 from features.contract import parse_contract
 from features.ingestion.data_error import DataError
 from features.online.events import LabelReport
+from features.online.state import LabelCounts
 from flows.alerts import import_outcomes, list_alerts, send_alerts
 from flows.cli import app
 from flows.labels import import_labels
@@ -110,6 +111,29 @@ def test_outcomes_close_alerts_reach_the_state_and_count_once(settings, three, t
     assert (by_labels.duplicates, by_labels.unknown) == (2, 1)
 
 
+def test_a_file_of_labels_closes_alerts_as_the_route_does(settings, three, tmp_path) -> None:
+    file = outcomes(tmp_path, id=[2, 99], label=[1, 1], reported_at=["2026-03-03T00:00:00Z"] * 2)
+
+    first, again = (import_labels(settings, file, "corner") for _ in range(2))
+
+    assert (first.accepted, first.duplicates, first.unknown) == (1, 0, 1)
+    assert (again.accepted, again.duplicates + again.unknown) == (0, 2)
+    assert [alert.id for alert in list_alerts(settings)] == ["3"]
+
+
+def test_labels_of_a_model_without_features_over_time_are_outcomes(
+    settings, score, shop_row, shop_contract, tmp_path
+) -> None:
+    score([shop_row(ORDER_ID=2, AMOUNT=300.0), shop_row(ORDER_ID=3, AMOUNT=900.0)], shop_contract)
+    file = outcomes(tmp_path, id=[2, 1], label=[1, 0], reported_at=["2026-03-03T00:00:00Z"] * 2)
+
+    first, again = (import_labels(settings, file, "shop") for _ in range(2))
+
+    assert (first.accepted, first.duplicates, first.unknown) == (2, 0, 0)
+    assert (again.accepted, again.duplicates, again.unknown) == (0, 2, 0)
+    assert [alert.id for alert in list_alerts(settings)] == ["3"]
+
+
 def test_a_later_report_changes_an_outcome_and_an_earlier_one_does_not(
     settings, three, tmp_path
 ) -> None:
@@ -170,10 +194,10 @@ def test_labels_over_http_are_kept_without_personal_ids(tmp_path, corner_contrac
     contract = parse_contract(corner_contract | {"columns": columns}, source="tests")
     book, secret = OutcomeBook(tmp_path), LogSecret(bytes(32))
 
-    changed = book.record_labels(contract, secret, [LabelReport("order-4711", 1, 5)])
+    counts = book.record_labels(contract, secret, [LabelReport("order-4711", 1, 5)])
 
     (kept,) = book.known("corner")
-    assert changed == 1
+    assert counts == LabelCounts(accepted=1, duplicates=0, unknown=0)
     assert kept == logged_id(contract, secret, "order-4711") != "order-4711"
     assert b"order-4711" not in b"".join(f.read_bytes() for f in tmp_path.glob("outcomes.db*"))
 

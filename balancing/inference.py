@@ -101,4 +101,6 @@ class OnnxModel:
 
 
 def _pad(values: FloatArray | IntArray, n_rows: int) -> FloatArray | IntArray:
-    return np.concatenate([values, np.zeros((n_rows, values.shape[1]), dtype=values.dtype)])
+    padded = np.zeros((len(values) + n_rows, values.shape[1]), dtype=values.dtype)
+    padded[: len(values)] = values
+    return padded

@@ -34,6 +34,7 @@ class EventTimeReader:
         self._zone = ZoneInfo(event_time.time_zone)
         self._unit = event_time.unit
         self._origin = event_time.origin_utc
+        self._scale = None if self._unit is None else microseconds_per(self._unit)
         self.accepted = (str,) if self._unit is None else (str, int, float)
         number = "" if self._unit is None else f", or a number ({self._unit} since the origin)"
         self.wanted = f"a time like {_EXAMPLE!r}{number}"
@@ -77,10 +78,9 @@ class EventTimeReader:
         return datetime.fromisoformat(text)
 
     def _from_number(self, value: float) -> datetime:
-        assert self._unit is not None
+        assert self._scale is not None
         assert self._origin is not None
-        microseconds = round(value * microseconds_per(self._unit))
-        return self._origin + timedelta(microseconds=microseconds)
+        return self._origin + timedelta(microseconds=round(value * self._scale))
 
 
 def microseconds_per(unit: str) -> float:

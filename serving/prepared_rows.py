@@ -28,9 +28,9 @@ VelocityMatrix = NDArray[np.float64]
 """Features over time, ``(n_rows, n_velocity)``, in the order of ``contract.velocity_features``."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PreparedRows:
-    """What the network and the policy see of some rows.
+    """What the network and the policy see of some rows; not to be changed.
 
     Attributes:
         arrays: Features.

@@ -4,12 +4,18 @@ A table of one row costs more than the network. The parity gate, the golden rows
 test hold this evaluator and :meth:`features.feature_set.FeatureSet.encode` equal.
 """
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.feature_set import FeatureArrays, FeatureSet
 from serving.requests import TypedRow
+
+_MISSING = float("nan")
 
 
 class RowEncoder:
@@ -20,7 +26,9 @@ class RowEncoder:
     """
 
     def __init__(self, feature_set: FeatureSet) -> None:
-        self._numeric = tuple(feature_set.numeric)
+        self._n_numeric = len(feature_set.numeric)
+        self._numbers_of = _values_of(feature_set.numeric)
+        self._pack = struct.Struct(f"{self._n_numeric}f").pack
         self._code_of = tuple(
             (name, feature_set.vocabularies[name].code_of) for name in feature_set.categorical
         )
@@ -32,11 +40,27 @@ class RowEncoder:
             ``(n, n_numeric)`` float32 with NaN for missing and infinity for what float32 does not
             hold, ``(n, n_categorical)`` int64.
         """
-        numbers = [[row[name] for name in self._numeric] for row in rows]
+        return FeatureArrays(self._numbers(rows), self._codes(rows))
+
+    def _codes(self, rows: Sequence[TypedRow]) -> NDArray[np.int64]:
+        if not self._code_of:
+            return np.empty((len(rows), 0), dtype=np.int64)
         codes = [[code_of(row[name]) for name, code_of in self._code_of] for row in rows]
-        # Through float64, as a table goes: one rounding, the same one. None becomes NaN.
-        exact = np.array(numbers, dtype=np.float64).reshape(len(rows), len(self._numeric))
-        with np.errstate(over="ignore"):
-            numeric = exact.astype(np.float32)
-        categorical = np.array(codes, dtype=np.int64).reshape(len(rows), len(self._code_of))
-        return FeatureArrays(numeric, categorical)
+        return np.array(codes, dtype=np.int64)
+
+    def _numbers(self, rows: Sequence[TypedRow]) -> NDArray[np.float32]:
+        content = bytearray().join([self._packed(self._numbers_of(row)) for row in rows])
+        return np.frombuffer(content, dtype=np.float32).reshape(len(rows), self._n_numeric)
+
+    def _packed(self, numbers: Sequence[float | None]) -> bytes:
+        # Rounded as an array's numbers are, once from 64 bits to 32, at a third of the cost.
+        try:
+            return self._pack(*numbers)
+        except struct.error:
+            return self._pack(*[_MISSING if each is None else each for each in numbers])
+
+
+def _values_of(names: Sequence[str]) -> Callable[[TypedRow], tuple[Any, ...]]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda row: tuple(row[name] for name in names)

@@ -6,7 +6,7 @@ them equal.
 
 import operator
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -30,12 +30,19 @@ Broken = dict[str, NDArray[np.bool_]]
 
 @dataclass(frozen=True, slots=True)
 class _Check:
-    """One rule on one column: over a table as an expression, over one value as a function."""
+    """One rule on one column: over a table as an expression, over one value as a function.
+
+    Attributes:
+        is_bound: Whether the lowest or the highest of some numbers breaks it if any does.
+        is_about_null: Whether only a missing value breaks it.
+    """
 
     flag: str
     column: str
     over_table: pl.Expr
     over_value: Callable[[Any], bool]
+    is_bound: bool = False
+    is_about_null: bool = False
 
 
 class RowRules:
@@ -49,6 +56,13 @@ class RowRules:
             check
             for column in (*contract.request_columns, *contract.derived)
             for check in _checks(column, _rule_of(contract, column), _numbers_of(contract, column))
+        )
+        self._by_column: dict[str, list[_Check]] = {}
+        for check in self._checks:
+            self._by_column.setdefault(check.column, []).append(check)
+        # Their typed values stand in the order of the numbers that a bound is about.
+        self._ordered = frozenset(
+            {*contract.numeric_columns, *contract.derived, contract.event_time_column}
         )
 
     def broken(self, frame: pl.DataFrame) -> Broken:
@@ -68,11 +82,24 @@ class RowRules:
     def broken_by(self, rows: Sequence[TypedRow]) -> Broken:
         """Return the same as :meth:`broken` for typed rows of a request, without a table."""
         found = {}
-        for check in self._checks:
-            mask = [check.over_value(row.get(check.column)) for row in rows]
-            if any(mask):
-                found[check.flag] = np.array(mask)
+        for column, checks in self._by_column.items():
+            values = [row.get(column) for row in rows]
+            for check in checks:
+                if any(map(check.over_value, self._telling(check, values))):
+                    found[check.flag] = np.array([check.over_value(value) for value in values])
         return found
+
+    def _telling(self, check: _Check, values: list[Any]) -> Collection[Any]:
+        """Return few of the values, one of which breaks a rule if any of them does."""
+        if check.is_about_null:
+            return [None] if None in values else []
+        if check.is_bound and check.column in self._ordered:
+            known = [value for value in values if value is not None] if None in values else values
+            outer = [min(known), max(known)] if known else []
+            # What is no number has no place in an order; the first value decides whether it shows.
+            if all(value == value for value in outer):  # noqa: PLR0124 - NaN
+                return outer
+        return set(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +138,28 @@ def _rule_of(contract: Contract, column: str) -> ColumnRule:
 def _checks(column: str, rule: ColumnRule, numbers: _Numbers | None) -> Iterator[_Check]:
     value = pl.col(column)
     if rule.null is False:
-        yield _Check(f"rule:{column}.null", column, value.is_null(), lambda v: v is None)
+        flag = f"rule:{column}.null"
+        yield _Check(flag, column, value.is_null(), _is_missing, is_about_null=True)
     if numbers is None:
         return
     if rule.min is not None:
         below = _over_number(numbers, operator.lt, rule.min)
-        yield _Check(f"rule:{column}.min", column, numbers.over_table < rule.min, below)
+        flag = f"rule:{column}.min"
+        yield _Check(flag, column, numbers.over_table < rule.min, below, is_bound=True)
     if rule.max is not None:
         above = _over_number(numbers, operator.gt, rule.max)
-        yield _Check(f"rule:{column}.max", column, numbers.over_table > rule.max, above)
+        flag = f"rule:{column}.max"
+        yield _Check(flag, column, numbers.over_table > rule.max, above, is_bound=True)
     if numbers.over_value is not _number:
         return
     if rule.values is not None:
         yield _values_check(column, rule.values)
     if rule.pattern is not None:
         yield _pattern_check(column, rule.pattern)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None
 
 
 def _over_number(

@@ -1,16 +1,21 @@
 """What the scorer says of rows: of a table's rows as arrays, of a request's row by row."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat, starmap
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from balancing.calibration.score_map import ScoreMap
+from balancing.calibration.thresholds import DECISION_NAMES
 from features.feature_set import FeatureArrays
 from features.segments import SegmentArray
 from infra.errors import InputError
 from serving.answer_shapes import Reason
+
+# A frozen dataclass costs many times what these do to make, and each row has one.
 
 T = TypeVar("T")
 
@@ -19,9 +24,9 @@ class UnscorableRow(InputError):
     """Raised when a table holds a number that no network can work with."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ScoredBatch:
-    """What the scorer says of a table's rows, in their order.
+    """What the scorer says of a table's rows, in their order; not to be changed.
 
     Attributes:
         logits: float32.
@@ -47,9 +52,9 @@ class ScoredBatch:
     segment: SegmentArray | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ScoredRow:
-    """What the scorer says of one row of a request.
+    """What the scorer says of one row of a request; not to be changed.
 
     Attributes:
         logits: float32, as float.
@@ -69,6 +74,34 @@ class ScoredRow:
     categorical: bytes
 
 
+def scored_rows(
+    batch: ScoredBatch, ids: Iterable[str | None], score_map: ScoreMap
+) -> list[ScoredRow]:
+    """Return a request's rows one by one.
+
+    Args:
+        batch: What was computed of them.
+        ids: Of each row.
+        score_map: Says where their scores stand.
+    """
+    n_rows = len(batch.decision)
+    alerts_per_day = score_map.alerts_per_day_at(batch.risk_score)
+    per_row = zip(
+        ids,
+        batch.risk_score.tolist(),
+        map(DECISION_NAMES.__getitem__, batch.decision.tolist()),
+        _by_row(batch.reasons, n_rows),
+        _by_row(batch.flags, n_rows),
+        score_map.false_positive_rate_at(batch.risk_score).tolist(),
+        repeat(None) if alerts_per_day is None else alerts_per_day.tolist(),
+        map(tuple, batch.logits.tolist()),
+        _bytes_by_row(batch.arrays.numeric.astype("<f4", copy=False)),
+        _bytes_by_row(batch.arrays.categorical.astype("<i8", copy=False)),
+        strict=False,
+    )
+    return list(starmap(ScoredRow, per_row))
+
+
 def joined(parts: Sequence[ScoredBatch]) -> ScoredBatch:
     """Return the parts of one table, scored apart, as one."""
     starts = np.cumsum([0, *(len(part.decision) for part in parts)]).tolist()
@@ -86,6 +119,18 @@ def joined(parts: Sequence[ScoredBatch]) -> ScoredBatch:
         amount_minor=_concatenated([part.amount_minor for part in parts]),
         segment=_concatenated([part.segment for part in parts]),
     )
+
+
+def _by_row(given: dict[int, tuple[T, ...]], n_rows: int) -> Iterable[tuple[T, ...]]:
+    return [given.get(at, ()) for at in range(n_rows)] if given else repeat((), n_rows)
+
+
+def _bytes_by_row(values: NDArray[Any]) -> Iterable[bytes]:
+    width = values.shape[1] * values.itemsize
+    if not width:
+        return repeat(b"", len(values))
+    content = values.tobytes()
+    return [content[at : at + width] for at in range(0, len(content), width)]
 
 
 def _concatenated(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:

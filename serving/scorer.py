@@ -1,6 +1,6 @@
 """The scorer: rows to decisions, the same function in evaluation, batch and HTTP."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import repeat
@@ -11,19 +11,20 @@ import polars as pl
 from numpy.typing import NDArray
 
 from balancing.calibration.policy import Policy
-from balancing.calibration.thresholds import DECISION_NAMES, REVIEW
+from balancing.calibration.thresholds import REVIEW
 from balancing.inference import OnnxModel
 from features.feature_set import FeatureArrays
 from features.segments import SegmentArray
-from serving.answer_shapes import Reason
+from serving.answer_shapes import ModelName, Reason
 from serving.bundle import ModelBundle
 from serving.prepared_rows import PreparedRows, RowPreparer, VelocityMatrix
 from serving.reasons import ReasonFinder
 from serving.refusals import RequestRefused
 from serving.request_fields import RequestField
+from serving.request_json import Body
 from serving.request_trace import finish_stage
 from serving.requests import RowReader, TypedRow
-from serving.scored import ScoredBatch, ScoredRow, UnscorableRow, joined
+from serving.scored import ScoredBatch, ScoredRow, UnscorableRow, joined, scored_rows
 
 _ROWS_AT_ONCE = 1 << 15
 
@@ -59,6 +60,7 @@ class Scorer:
         threads: Parts of a table that are scored at the same time, each on a thread of its own.
 
     Attributes:
+        model_name: What answers name the model by.
         rules: Have the last word on rows of requests, in a service; never on tables.
 
     Raises:
@@ -83,6 +85,7 @@ class Scorer:
         self.model_version = model_version
         self.policy_version = policy_version
         self.policy_key_id = policy_key_id
+        self.model_name = ModelName(bundle.manifest.name, model_version, policy_version)
         self.model = model or OnnxModel(bundle.model)
         self.rules: RowRulings | None = None
         self._threads = threads
@@ -124,6 +127,18 @@ class Scorer:
     def read_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[TypedRow | RequestRefused]:
         """Return each row of a request as the contract types it, or its refusal."""
         return [self._read(row) for row in rows]
+
+    def read_body(self, body: Body) -> TypedRow:
+        """Return the row of one request's body as the contract types it.
+
+        Raises:
+            RequestRefused: If it is no JSON object, or not as the contract wants it.
+        """
+        return self._reader.read_body(body)
+
+    def read_bodies(self, bodies: Sequence[Body]) -> list[TypedRow | RequestRefused]:
+        """Return each row of a batch as the contract types it, or its refusal."""
+        return self._reader.read_bodies(bodies)
 
     def score_rows(
         self, rows: Sequence[Mapping[str, Any]], velocity: VelocityMatrix | None = None
@@ -172,8 +187,9 @@ class Scorer:
                 )[0]
                 for at, row in enumerate(rows)
             ]
-        ids = (row.get(self._contract.columns.id or "") for row in rows)
-        scored = self._rows(batch, ids)
+        name = self._contract.columns.id
+        ids = repeat(None) if name is None else [row.get(name) for row in rows]
+        scored = scored_rows(batch, ids, self.policy.score_map)
         if self.rules is None:
             return list(scored)
         return self.rules.apply(rows, scored, at_least_review=at_least_review)
@@ -258,51 +274,15 @@ class Scorer:
 
     def _flags(self, prepared: PreparedRows) -> dict[int, tuple[str, ...]]:
         flags: dict[int, tuple[str, ...]] = {}
-        unknown = self.bundle.feature_set.unknown_categories(prepared.arrays)
+        is_known = not prepared.arrays.categorical.size
+        if is_known and not prepared.broken:
+            return flags
+        unknown = {} if is_known else self.bundle.feature_set.unknown_categories(prepared.arrays)
         raised = {f"unknown_category:{name}": mask for name, mask in unknown.items()}
         for flag, mask in (raised | prepared.broken).items():
             for at in np.flatnonzero(mask).tolist():
                 flags[at] = (*flags.get(at, ()), flag)
         return flags
-
-    def _rows(self, batch: ScoredBatch, ids: Iterable[str | None]) -> list[ScoredRow]:
-        score_map = self.policy.score_map
-        alerts = score_map.alerts_per_day_at(batch.risk_score)
-        per_row = zip(
-            ids,
-            batch.risk_score.tolist(),
-            batch.decision.tolist(),
-            score_map.false_positive_rate_at(batch.risk_score).tolist(),
-            repeat(None) if alerts is None else alerts.tolist(),
-            batch.logits.tolist(),
-            batch.arrays.numeric.astype("<f4", copy=False),
-            batch.arrays.categorical.astype("<i8", copy=False),
-            strict=False,
-        )
-        return [
-            ScoredRow(
-                id=row_id,
-                risk_score=risk_score,
-                decision=DECISION_NAMES[decision],
-                reasons=batch.reasons.get(at, ()),
-                flags=batch.flags.get(at, ()),
-                false_positive_rate=false_positive_rate,
-                alerts_per_day=alerts_per_day,
-                logits=tuple(logits),
-                numeric=numeric.tobytes(),
-                categorical=categorical.tobytes(),
-            )
-            for at, (
-                row_id,
-                risk_score,
-                decision,
-                false_positive_rate,
-                alerts_per_day,
-                logits,
-                numeric,
-                categorical,
-            ) in enumerate(per_row)
-        ]
 
 
 def _risk_of(
@@ -316,8 +296,9 @@ def _risk_of(
 
 
 def _refuse_overflow(logits: NDArray[np.float32]) -> None:
-    n_overflown = int((~np.isfinite(logits)).any(axis=1).sum())
-    if n_overflown:
+    is_finite = np.isfinite(logits)
+    if np.count_nonzero(is_finite) != logits.size:
+        n_overflown = int((~is_finite).any(axis=1).sum())
         raise UnscorableRow(
             f"{n_overflown} row(s) hold numbers too far out for the network: their scores "
             "overflow. Set bounds in [expectations] and validate the table first."

@@ -57,4 +57,5 @@ class ScoreMap(BaseModel):
 
     def _read(self, risk_score: FloatArray, curve: FloatArray) -> FloatArray:
         # Above the highest calibration score no row was seen: the share there is 0.
-        return np.interp(risk_score, self._curves[0], curve, right=0.0).astype(np.float64)
+        share: FloatArray = np.interp(risk_score, self._curves[0], curve, right=0.0)
+        return share

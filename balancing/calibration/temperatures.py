@@ -69,8 +69,9 @@ def apply_temperatures(
             "logits, temperatures and mean_logits must agree on the classes. Got "
             f"{scaled.shape[1:]}, {factors.shape}, {centres.shape}."
         )
-    for each in np.flatnonzero(factors != 1):
-        scaled[:, each] += (factors[each] - 1) * (scaled[:, each] - centres[each])
+    for each, (factor, centre) in enumerate(zip(factors.tolist(), centres.tolist(), strict=True)):
+        if factor != 1:
+            scaled[:, each] += (factor - 1) * (scaled[:, each] - centre)
     return scaled
 
 
@@ -120,7 +121,7 @@ def check_logits(logits: ArrayLike) -> FloatArray:
     values = np.asarray(logits, dtype=np.float64)
     if values.ndim != 2:
         raise ValueError(f"logits must have shape (n_rows, n_classes). Got {values.shape}.")
-    if np.isnan(values).any():
+    if np.count_nonzero(np.isnan(values)):
         rows = int(np.isnan(values).any(axis=1).sum())
         raise ValueError(f"logits must not hold NaN. Got NaN in {rows} of {len(values)} rows.")
     return values

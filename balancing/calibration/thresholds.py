@@ -117,7 +117,7 @@ class TunedThreshold(BaseModel):
         Shape:
             ``(n_rows,)`` each -> ``(n_rows,)`` or ``()``.
         """
-        one = np.float64("nan" if self.threshold is None else self.threshold)
+        one = np.float64(_or_nan(self.threshold))
         if self.row_costs is not None:
             assert amount_minor is not None
             by_amount = self.row_costs.thresholds(amount_minor)
@@ -202,8 +202,14 @@ class Thresholds(BaseModel):
         Shape:
             ``(n_rows,)`` each -> ``(n_rows,)`` int8.
         """
-        review, decline = self.of_rows(amount_minor, segment)
-        return decide(risk_score, review_threshold=review, decline_threshold=decline)
+        needs_rows = self.needs_amounts or self.needs_segments
+        pair = self.of_rows(amount_minor, segment) if needs_rows else self._of_all()
+        return decide(risk_score, review_threshold=pair[0], decline_threshold=pair[1])
+
+    def _of_all(self) -> tuple[float, float]:
+        """Return what :meth:`of_rows` does where all rows have one threshold."""
+        review, decline = _or_nan(self.review.threshold), _or_nan(self.decline.threshold)
+        return review, max(decline, review)
 
     def _amounts(self, amount_minor: ArrayLike | None) -> FloatArray | None:
         if not self.needs_amounts:
@@ -223,6 +229,10 @@ class Thresholds(BaseModel):
         if not review or not decline or review == decline:
             return codes, codes
         return codes, segment_codes(segment, decline)
+
+
+def _or_nan(threshold: float | None) -> float:
+    return float("nan") if threshold is None else threshold
 
 
 def _names(segments: Iterable[SegmentThreshold] | None) -> list[str]:

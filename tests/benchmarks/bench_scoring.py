@@ -51,7 +51,7 @@ def main() -> None:
         bundle = (
             read_bundle(arguments.bundle)
             if arguments.bundle
-            else _random_bundle(Path(folder), frame, contract)
+            else random_bundle(Path(folder), frame, contract)
         )
         for threads in arguments.threads:
             _report(bundle, frame, threads)
@@ -60,7 +60,11 @@ def main() -> None:
 
 def _report(bundle: ModelBundle, frame: pl.DataFrame, threads: int) -> None:
     scorer = Scorer(
-        bundle, _policy(bundle, frame), model_version="1", policy_version="1", threads=threads
+        bundle,
+        stopping_policy(bundle, frame),
+        model_version="1",
+        policy_version="1",
+        threads=threads,
     )
     arrays = scorer.score_frame(frame, with_reasons=False).arrays
     bare_rate, scorer_rate = 0.0, 0.0
@@ -77,7 +81,11 @@ def _report(bundle: ModelBundle, frame: pl.DataFrame, threads: int) -> None:
 def _report_stages(bundle: ModelBundle, source: Path, frame: pl.DataFrame, threads: int) -> None:
     """Print where the time of ``whitecrow score`` goes, from file to file."""
     scorer = Scorer(
-        bundle, _policy(bundle, frame), model_version="1", policy_version="1", threads=threads
+        bundle,
+        stopping_policy(bundle, frame),
+        model_version="1",
+        policy_version="1",
+        threads=threads,
     )
     with TemporaryDirectory() as folder:
         moments = [time.perf_counter()]
@@ -122,10 +130,18 @@ def _seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _random_bundle(folder: Path, frame: pl.DataFrame, contract: Any) -> ModelBundle:
+def random_bundle(
+    folder: Path,
+    frame: pl.DataFrame,
+    contract: Any,
+    *,
+    n_members: int = N_MEMBERS,
+    width: int = WIDTH,
+) -> ModelBundle:
+    """Return the bundle of an ensemble with random weights, written to a folder."""
     types = dict.fromkeys(contract.request_columns, "number")
     feature_set = FeatureSet.fit(contract, frame, input_types=types)
-    model = _ensemble(len(feature_set.numeric))
+    model = _ensemble(len(feature_set.numeric), n_members, width)
     golden_frame = frame.head(32)
     arrays = feature_set.transform(golden_frame)
     manifest = BundleManifest(
@@ -144,7 +160,7 @@ def _random_bundle(folder: Path, frame: pl.DataFrame, contract: Any) -> ModelBun
     return read_bundle(folder)
 
 
-def _ensemble(n_inputs: int) -> bytes:
+def _ensemble(n_inputs: int, n_members: int, hidden: int) -> bytes:
     """Return the mean logit of some multilayer perceptrons over scaled inputs."""
     random = np.random.default_rng(0)
     nodes, constants, outputs = [], [], []
@@ -155,14 +171,15 @@ def _ensemble(n_inputs: int) -> bytes:
         constants.append(numpy_helper.from_array(values, name))
         return name
 
-    for member in range(N_MEMBERS):
+    shapes = [(n_inputs, hidden), (hidden, hidden), (hidden, 2)]
+    for member in range(n_members):
         flow = "numeric"
-        for layer, (width_in, width) in enumerate([(n_inputs, WIDTH), (WIDTH, WIDTH), (WIDTH, 2)]):
+        for layer, (width_in, width) in enumerate(shapes):
             key = f"{member}_{layer}"
             names = [flow, weights(f"w{key}", width_in, width), weights(f"b{key}", width)]
             nodes.append(helper.make_node("Gemm", names, [f"linear{key}"]))
             flow = f"linear{key}"
-            if width == WIDTH:
+            if layer < 2:
                 nodes.append(helper.make_node("Relu", [flow], [f"relu{key}"]))
                 flow = f"relu{key}"
         outputs.append(flow)
@@ -179,7 +196,7 @@ def _ensemble(n_inputs: int) -> bytes:
     return content
 
 
-def _policy(bundle: ModelBundle, frame: pl.DataFrame) -> Policy:
+def stopping_policy(bundle: ModelBundle, frame: pl.DataFrame) -> Policy:
     """Return a policy that stops 0.2 % of the rows, as the positives' share suggests."""
     session = onnxruntime.InferenceSession(bundle.model, providers=["CPUExecutionProvider"])
     arrays = bundle.feature_set.transform(frame)

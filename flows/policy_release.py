@@ -28,8 +28,8 @@ from infra.errors import WhitecrowError
 from infra.ledger import Ledger
 from infra.settings import Settings
 from serving.bundle import ModelBundle
-from serving.live import CHALLENGER, LiveRecord, LiveRecordChanged
-from serving.model_store import ModelStore
+from serving.live import CHALLENGER, CHAMPION, LiveRecord, LiveRecordChanged
+from serving.model_store import ModelStore, ResolvedModel
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def recalibrate_version(settings: Settings, asked: Recalibration) -> Announced:
         # Ctrl-C too: nobody has heard of this policy, and nobody is to promote it.
         store.withdraw_policy(name, policy_version)
         raise
-    _point_challenger(store, new, entry.sequence)
+    _point_challenger(store, ResolvedModel(name, version, policy_version), entry.sequence)
     run_id = mirror_policy(settings, new)
     return Announced(new, entry.sequence, run_id, time.monotonic() - started)
 
@@ -141,10 +141,11 @@ def _details(new: NewPolicy) -> dict[str, Any]:
     }
 
 
-def _point_challenger(store: ModelStore, new: NewPolicy, sequence: int) -> None:
-    """Where the model waits as challenger, let it wait with its newest policy."""
-    before = store.live.get(new.name, alias=CHALLENGER)
-    if before is None or before.model_version != new.model_version:
+def _point_challenger(store: ModelStore, new: ResolvedModel, sequence: int) -> None:
+    """Let the policy wait beside the champion, where its model does, or is it and nothing waits."""
+    before, live = (store.live.get(new.name, alias=alias) for alias in (CHALLENGER, CHAMPION))
+    stands = before if before is not None else live
+    if stands is None or stands.model_version != new.model_version:
         return
     after = LiveRecord(new.model_version, new.policy_version, sequence)
     try:

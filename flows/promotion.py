@@ -1,6 +1,7 @@
 """Changing what is live: ledger intent, compare-and-swap, ledger done, then MLflow's mirror.
 
-The live record is the truth, the ledger its history, MLflow's alias a copy for people.
+The live record is the truth, the ledger its history, MLflow's alias a copy for people. What takes
+the place of a champion waits no longer: the challenger record that named it is taken away.
 """
 
 import logging
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from infra.errors import InputError
 from infra.ledger import Ledger
 from infra.settings import Settings
-from serving.live import CHAMPION, LiveRecord
+from serving.live import CHALLENGER, CHAMPION, LiveRecord, LiveRecordChanged
 from serving.model_store import ModelStore, ResolvedModel
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ _DONE = ".done"
 
 LIVE_POLICY_TAG = "whitecrow.live_policy"
 
-Mirror = Callable[[ResolvedModel], None]
-"""Points the registry's alias at the version that is live now, and names its policy."""
-
 
 class AlreadyLive(InputError):
     """Raised when what is to be promoted answers already."""
@@ -40,11 +38,23 @@ class NothingToRollBack(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What was live before, and what is live now."""
+    """What was live before, and what is live now.
+
+    Attributes:
+        name: Of the model.
+        before: The champion that was; None where there was none.
+        after: The champion that is.
+        is_challenger_gone: Whether it was the challenger, so that there is none any more.
+    """
 
     name: str
     before: LiveRecord | None
     after: LiveRecord
+    is_challenger_gone: bool = False
+
+
+Mirror = Callable[[Change], None]
+"""Points the registry's aliases at what is live now, and names its policy."""
 
 
 def promote(
@@ -161,26 +171,51 @@ def make_live(
         reason=reason,
         details={"intent": intent.sequence},
     )
-    _mirror(mirror, target)
-    return Change(target.name, before, after)
+    # The first version of a name never waited; it stays what newer policies are held against.
+    is_challenger_gone = before is not None and _ended_waiting(store, target)
+    change = Change(target.name, before, after, is_challenger_gone)
+    _mirror(mirror, change)
+    return change
+
+
+def _ended_waiting(store: ModelStore, target: ResolvedModel) -> bool:
+    """Take away the challenger if it is the target; return whether it was.
+
+    A newer policy of the same version still waits.
+    """
+    challenger = store.live.get(target.name, alias=CHALLENGER)
+    if challenger is None or challenger.model_version != target.model_version:
+        return False
+    if int(challenger.policy_version) > int(target.policy_version):
+        return False
+    try:
+        store.live.compare_and_swap(target.name, challenger, None, alias=CHALLENGER)
+    except LiveRecordChanged as changed:
+        # Another waits there by now.
+        logger.info("challenger left as it is", extra={"why": str(changed)})
+        return False
+    return True
 
 
 def registry_mirror(tracking: "Tracking") -> Mirror:
     """Return the mirror of one MLflow store."""
 
-    def mirror(live: ResolvedModel) -> None:
-        tracking.set_alias(live.name, CHAMPION, live.model_version)
-        tracking.tag_version(live.name, live.model_version, {LIVE_POLICY_TAG: live.policy_version})
+    def mirror(change: Change) -> None:
+        name, live = change.name, change.after
+        tracking.set_alias(name, CHAMPION, live.model_version)
+        tracking.tag_version(name, live.model_version, {LIVE_POLICY_TAG: live.policy_version})
+        if change.is_challenger_gone:
+            tracking.drop_alias(name, CHALLENGER)
 
     return mirror
 
 
-def _mirror(mirror: Mirror, target: ResolvedModel) -> None:
+def _mirror(mirror: Mirror, change: Change) -> None:
     try:
-        mirror(target)
+        mirror(change)
     except Exception:
         logger.warning(
             "registry alias not set; the live record stands",
-            extra={"model": target.name, "version": target.model_version},
+            extra={"model": change.name, "version": change.after.model_version},
             exc_info=True,
         )

@@ -206,6 +206,10 @@ class Tracking:
         """Point an alias at a version; a mirror of the live record, never its source."""
         self.client.set_registered_model_alias(name, alias, version)
 
+    def drop_alias(self, name: str, alias: str) -> None:
+        """Let an alias point at nothing, as the live record does."""
+        self.client.delete_registered_model_alias(name, alias)
+
 
 def open_tracking(settings: Settings) -> Tracking:
     """Return a connection to the store that the settings name."""

@@ -23,7 +23,6 @@ from infra.settings import Settings
 if TYPE_CHECKING:
     from flows.promotion import Change, Mirror
     from flows.request import TrainRequest
-    from serving.model_store import ResolvedModel
 
 Reference = Annotated[str, typer.Argument(help="NAME, NAME@champion, NAME@challenger, NAME:3.")]
 
@@ -254,12 +253,12 @@ def rollback(
 
 
 def _registry_mirror(settings: Settings) -> "Mirror":
-    def mirror(live: "ResolvedModel") -> None:
+    def mirror(change: "Change") -> None:
         # MLflow takes seconds to import, and is not there where models are only served.
         from flows.promotion import registry_mirror
         from infra.tracking import open_tracking
 
-        registry_mirror(open_tracking(settings))(live)
+        registry_mirror(open_tracking(settings))(change)
 
     return mirror
 

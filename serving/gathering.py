@@ -10,7 +10,9 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 
+from serving.access.admission import deadline_exceeded
 from serving.request_trace import trace_together
 from serving.row_request import Outcome, RowRequest
 
@@ -30,6 +32,9 @@ class _Waiting:
 class RowGatherer:
     """Decides the rows of single requests in groups; for one event loop at a time.
 
+    It also tells requests when their time is over: one timer for all of them, where a timer each
+    would cost as much as the network. Rows have to come in the order of their deadlines.
+
     Args:
         decide: Decides some rows; what it does before it first waits is done on the event loop.
         one_by_one: Whether a group begins only when the one before it is decided.
@@ -41,6 +46,8 @@ class RowGatherer:
         self._waiting: deque[_Waiting] = deque()
         self._is_due = False
         self._under_way: set[asyncio.Task[None]] = set()
+        self._due: deque[tuple[float, asyncio.Future[Outcome]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def outcome(self, request: RowRequest, done: Callable[[], None]) -> Outcome:
         """Return what becomes of a row.
@@ -48,12 +55,39 @@ class RowGatherer:
         Args:
             request: The row. If it is given up before its group begins, nothing becomes of it.
             done: Called when the work on it has ended, be it given up or not.
+
+        Raises:
+            RequestRefused: With 503 ``deadline_exceeded``, if that takes longer than it may.
         """
         loop = asyncio.get_running_loop()
         waiting = _Waiting(request, loop.create_future(), done)
         self._waiting.append(waiting)
         self._begin_soon(loop)
+        self._watch(request.context.deadline, waiting.outcome, loop)
         return await waiting.outcome
+
+    def _watch(
+        self, deadline: float, outcome: asyncio.Future[Outcome], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        due = self._due
+        while due and due[0][1].done():
+            due.popleft()
+        if deadline < inf:
+            due.append((deadline, outcome))
+            if self._timer is None:
+                self._end_overdue(loop)
+
+    def _end_overdue(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Refuse the rows whose time is over, and look again when the next one's is."""
+        self._timer = None
+        now = time.monotonic()
+        due = self._due
+        while due and (due[0][1].done() or due[0][0] <= now):
+            _, outcome = due.popleft()
+            if not outcome.done():
+                outcome.set_exception(deadline_exceeded())
+        if due:
+            self._timer = loop.call_later(due[0][0] - now, self._end_overdue, loop)
 
     def _begin_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._is_due and not (self._one_by_one and self._under_way):

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from features.online.events import LabelReport
-from serving.access.admission import Admission, Limits, until
+from serving.access.admission import Admission, Limits
 from serving.access.gate import ANYBODY, Caller, Gate
 from serving.answers import encode
 from serving.decisions.log import DecisionLog
@@ -211,8 +211,7 @@ class ScoringApp:
                 return
         context = _context(caller, headers, self._limits.deadline_seconds)
         self._admission.enter()
-        async with until(context.deadline):
-            answered = await score_one(model, row, context, self._admission.leave)
+        answered = await score_one(model, row, context, self._admission.leave)
         await _send_whole(send, 200, answered)
 
     async def _take_labels(

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TypeVar
 
 from serving.refusals import RequestRefused
@@ -83,8 +82,14 @@ class Admission:
         Raises:
             RequestRefused: With 503 ``deadline_exceeded``, if it is not done by then.
         """
-        async with until(deadline):
-            return await asyncio.wrap_future(future)
+        timeout = asyncio.timeout(None if deadline == math.inf else deadline - time.monotonic())
+        try:
+            async with timeout:
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            if not timeout.expired():
+                raise  # the work's own
+            raise deadline_exceeded() from None
 
     def enter(self) -> None:
         """Count one more request under way, to :meth:`leave` later.
@@ -105,44 +110,6 @@ class Admission:
     def close(self) -> None:
         """Wait for what is under way on threads."""
         self._pool.shutdown()
-
-
-def until(deadline: float) -> "_Until":
-    """Return an async block that is refused when it is not done in time.
-
-    Args:
-        deadline: Moment of ``time.monotonic()``; after it the block raises
-            :class:`RequestRefused` with 503 ``deadline_exceeded``.
-    """
-    return _Until(deadline)
-
-
-class _Until:
-    """An async context that times out with a refusal."""
-
-    __slots__ = ("_timeout",)
-
-    def __init__(self, deadline: float) -> None:
-        self._timeout = _timeout_at(deadline)
-
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            await self._timeout.__aexit__(kind, error, trace)
-        except TimeoutError:
-            # Raised for our own deadline only; what the block raised goes on by itself.
-            raise deadline_exceeded() from None
-
-
-def _timeout_at(deadline: float) -> asyncio.Timeout:
-    return asyncio.timeout(None if deadline == math.inf else deadline - time.monotonic())
 
 
 def deadline_exceeded() -> RequestRefused:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from serving.gathering import MOST_TOGETHER, RowGatherer
+from serving.refusals import RequestRefused
 from serving.request_context import RequestContext
 from serving.request_trace import RequestTrace, finish_stage, share_stages
 from serving.row_request import RowRequest
@@ -109,6 +110,25 @@ def test_nothing_becomes_of_a_row_that_is_given_up_before_its_group_begins() -> 
 
     assert groups.rows == [[0], [3]]
     assert groups.n_done == 4
+
+
+def test_a_row_is_refused_in_time_while_its_group_is_under_way() -> None:
+    groups = Groups(pause=0.5)
+
+    async def ask(gatherer: RowGatherer, at: int, seconds: float) -> float:
+        begun = time.monotonic()
+        with pytest.raises(RequestRefused, match="took too long"):
+            await gatherer.outcome(row(at, deadline=begun + seconds), groups.done)
+        return time.monotonic() - begun
+
+    async def main() -> list[float]:
+        gatherer = RowGatherer(groups.decide, one_by_one=True)
+        return await asyncio.gather(*(ask(gatherer, at, 0.05 + 0.1 * at) for at in range(3)))
+
+    waited = asyncio.run(main())
+
+    assert groups.rows == [[0, 1, 2]]
+    assert all(0.1 * at < each < 0.5 for at, each in enumerate(waited)), waited
 
 
 def test_work_that_is_given_up_counts_until_it_has_ended() -> None:

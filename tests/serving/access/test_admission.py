@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from serving.access.admission import Admission, until
+from serving.access.admission import Admission
 from serving.refusals import RequestRefused
 
 
@@ -86,15 +86,6 @@ def test_what_is_given_up_while_it_waits_for_a_thread_never_starts() -> None:
     assert started == []
 
 
-def test_work_on_the_loop_is_refused_when_it_takes_too_long() -> None:
-    async def main() -> None:
-        with pytest.raises(RequestRefused, match="took too long"):
-            async with until(soon()):
-                await asyncio.sleep(60)
-
-    asyncio.run(main())
-
-
 def test_an_error_of_the_work_is_not_taken_for_a_deadline() -> None:
     def fail() -> None:
         raise TimeoutError("a socket's own")
@@ -103,8 +94,5 @@ def test_an_error_of_the_work_is_not_taken_for_a_deadline() -> None:
         admission = Admission(1)
         with pytest.raises(TimeoutError, match="a socket's own"):
             await admission.result(admission.begin(fail), math.inf)
-        with pytest.raises(TimeoutError, match="a socket's own"):
-            async with until(math.inf):
-                fail()
 
     asyncio.run(main())

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from infra.errors import Refusal
+from serving.decisions.group_bytes import unpack
 from serving.decisions.record import StoredRecord
 
 GENESIS = bytes(32)
-
-_decode = msgspec.msgpack.Decoder(list[StoredRecord]).decode
 
 
 class LogBroken(Refusal):
@@ -27,7 +26,7 @@ class Group(msgspec.Struct, frozen=True):
         n_records: Records in it.
         segment: Day (UTC) of the commit, ``YYYY-MM-DD``; retention retires whole segments.
         committed_at: Microseconds since 1970-01-01 UTC.
-        records: The records' bytes (MessagePack), as they are stored.
+        records: The records' bytes (:mod:`serving.decisions.group_bytes`), as they are stored.
         digest: SHA-256 over all of this and the digest of the group before it.
     """
 
@@ -50,7 +49,7 @@ class Group(msgspec.Struct, frozen=True):
 
     def decoded(self) -> list[StoredRecord]:
         """Return the records, in the order of their sequence."""
-        return decode_records(self.records)
+        return unpack(self.records)
 
 
 class ChainHead(msgspec.Struct, frozen=True):
@@ -82,16 +81,6 @@ class Closed(msgspec.Struct, frozen=True):
     number: int
     last_sequence: int
     digest: bytes
-
-
-def encode_records(records: Sequence[StoredRecord]) -> bytes:
-    """Return the bytes that are stored of a group's records, in their order."""
-    return msgspec.msgpack.encode(records)
-
-
-def decode_records(content: bytes) -> list[StoredRecord]:
-    """Return a group's records from their bytes."""
-    return _decode(content)
 
 
 def sealed_group(draft: Group, previous: bytes) -> Group:

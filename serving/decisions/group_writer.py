@@ -2,32 +2,37 @@
 
 import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
 
+import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from serving.decisions.applied import AppliedMarks
-from serving.decisions.chain import GENESIS, Group, encode_records, sealed_group
-from serving.decisions.layout import RecordLayout
-from serving.decisions.record import Draft, StoredRecord
+from serving.decisions.chain import GENESIS, Group, sealed_group
+from serving.decisions.group_bytes import Body, pack, unpack_some
+from serving.decisions.layout import Pseudonyms, RecordLayout
+from serving.decisions.record import Draft
 from serving.decisions.sealing import LogSecret
 from serving.decisions.store import (
     Answered,
-    Claim,
+    Claims,
     CommitInDoubt,
     DecisionStore,
     LogTransaction,
 )
+from serving.decisions.subject_keys import SubjectKeys
 from serving.request_context import now_microseconds
 
-_MOST_KEYS_KNOWN = 20_000
 _FORGET_EVERY_SECONDS = 10.0
 _MOST_FORGOTTEN = 2_000
+_ID_BYTES = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
     """A draft and how its model's decisions are written down."""
 
@@ -36,8 +41,7 @@ class Entry:
     marks: AppliedMarks | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What became of a draft.
 
     Attributes:
@@ -51,13 +55,31 @@ class Verdict:
 
 @dataclass(slots=True)
 class _Commit:
-    """A commit that is not known to have succeeded yet."""
+    """A commit that is not known to have succeeded yet.
 
-    group: Group | None
-    verdicts: list[Verdict]
-    entries: list[tuple[Entry, int]]
-    keys: dict[bytes, AESGCM]
-    layouts: set[str]
+    Attributes:
+        group: What is written; None where nothing is new.
+        verdicts: Of all entries.
+        written: The entries that are in the group, in its order.
+        keys: Of the subjects in it.
+        described: Feature sets and states that the log knows from here on.
+    """
+
+    group: Group | None = None
+    verdicts: list[Verdict] = field(default_factory=list)
+    written: Sequence[Entry] = ()
+    keys: dict[bytes, AESGCM] = field(default_factory=dict)
+    described: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Drafts of one layout, one after the other."""
+
+    layout: RecordLayout
+    drafts: Sequence[Draft]
+    pseudonyms: Sequence[Pseudonyms]
+    subjects: Sequence[bytes | None]
 
 
 class GroupWriter:
@@ -73,10 +95,8 @@ class GroupWriter:
         self, store: DecisionStore, secret: LogSecret, *, retention_seconds: float
     ) -> None:
         self._store = store
-        self._secret = secret
         self._retention = int(retention_seconds * 1_000_000)
-        self._keys: dict[bytes, AESGCM] = {}
-        self._n_destroyed = 0
+        self._keys = SubjectKeys(secret)
         self._doubt: _Commit | None = None
         self._forget_at = 0.0
         self._begin_chain()
@@ -99,7 +119,7 @@ class GroupWriter:
         """
         assert self._doubt is None, "a doubtful commit is resolved first"
         now = now_microseconds()
-        commit = _Commit(None, [], [], {}, set())
+        commit = _Commit()
         try:
             with self._store.writing() as transaction:
                 self._write(transaction, entries, commit, now)
@@ -149,129 +169,150 @@ class GroupWriter:
     ) -> None:
         if time.monotonic() >= self._forget_at:
             transaction.forget_answered(now, _MOST_FORGOTTEN)
+        keys = [entry.draft.identity.key for entry in entries]
         first: dict[bytes, int] = {}
-        for at, entry in enumerate(entries):
-            if entry.draft.identity.key is not None:
-                first.setdefault(entry.draft.identity.key, at)
-        claims = [_claim(entries[at].draft) for at in first.values()]
-        taken = transaction.claim(claims, now=now, until=now + self._retention)
-        new = [
-            entry
-            for at, entry in enumerate(entries)
-            if entry.draft.identity.key is None
-            or (entry.draft.identity.key not in taken and first[entry.draft.identity.key] == at)
+        for at, key in enumerate(keys):
+            if key is not None:
+                first.setdefault(key, at)
+        taken = self._taken(transaction, entries, first, now)
+        is_new = [
+            key is None or (first[key] == at and key not in taken) for at, key in enumerate(keys)
         ]
-        by_decision = self._append(transaction, new, commit, now)
-        decided = {record.key: record for record in by_decision.values()}
-        for entry in entries:
-            identity = entry.draft.identity
-            record = by_decision.get(entry.draft.answer.decision_id)
-            if record is not None:
-                commit.verdicts.append(Verdict(sequence=record.sequence))
-            elif identity.key in taken:
-                commit.verdicts.append(Verdict(earlier=taken[identity.key]))
+        new = [entry for entry, is_it in zip(entries, is_new, strict=True) if is_it]
+        if new:
+            self._append(transaction, new, commit, now)
+        commit.verdicts = self._verdicts(keys, is_new, taken, commit.group)
+
+    def _taken(
+        self,
+        transaction: LogTransaction,
+        entries: Sequence[Entry],
+        first: Mapping[bytes, int],
+        now: int,
+    ) -> dict[bytes, Answered]:
+        """Claim the keys of the first of each kind; return what was decided under them before."""
+        if not first:
+            return {}
+        drafts = [entries[at].draft for at in first.values()]
+        contents = b"".join([draft.identity.content for draft in drafts])
+        claims = Claims(b"".join(first), contents, _packed_ids(drafts))
+        return transaction.claim(claims, now=now, until=now + self._retention)
+
+    def _verdicts(
+        self,
+        keys: Sequence[bytes | None],
+        is_new: Sequence[bool],
+        taken: Mapping[bytes, Answered],
+        group: Group | None,
+    ) -> list[Verdict]:
+        sequence = self._sequence
+        verdicts = []
+        written: dict[bytes, int] = {}
+        for key, is_it in zip(keys, is_new, strict=True):
+            if is_it:
+                sequence += 1
+                verdicts.append(Verdict(sequence))
+                if key is not None:
+                    written[key] = sequence
             else:
-                earlier = decided[identity.key]
-                commit.verdicts.append(Verdict(earlier=Answered(earlier.content, earlier)))
+                assert key is not None, "what has no key is new"
+                earlier = taken.get(key) or _decided_with(group, written[key])
+                verdicts.append(Verdict(None, earlier))
+        return verdicts
 
     def _append(
         self, transaction: LogTransaction, new: Sequence[Entry], commit: _Commit, now: int
-    ) -> dict[str, StoredRecord]:
+    ) -> None:
         """Add a group of the drafts that are the first of their kind."""
-        if not new:
-            return {}
-        subjects = [entry.layout.subject_of(entry.draft.row) for entry in new]
-        keys = self._keys_of(transaction, {each for each in subjects if each is not None}, commit)
-        records = []
-        for at, (entry, subject) in enumerate(zip(new, subjects, strict=True), start=1):
-            key = None if subject is None else keys[subject]
-            records.append(entry.layout.stored(entry.draft, self._sequence + at, subject, key))
-            commit.entries.append((entry, self._sequence + at))
-            self._describe(transaction, entry.layout, commit)
+        runs = _runs(new)
+        subjects = [each for run in runs for each in run.subjects if each is not None]
+        commit.keys = keys = self._keys.of(transaction, subjects)
+        places = {layout: at for at, layout in enumerate({run.layout: None for run in runs})}
+        bodies: list[Body] = []
+        for run in runs:
+            bodies += run.layout.bodies(
+                run.drafts,
+                run.pseudonyms,
+                run.subjects,
+                keys,
+                head_at=places[run.layout],
+                first_sequence=self._sequence + 1 + len(bodies),
+            )
+        for layout in places:
+            self._describe(transaction, layout, commit)
         # Never before the last one's, whatever the clock does: days go in the chain's order.
         today = datetime.fromtimestamp(now / 1_000_000, UTC).date().isoformat()
-        segment = max(today, self._segment)
         draft = Group(
             self.writer_id,
             self._number + 1,
             self._sequence + 1,
-            len(records),
-            segment,
+            len(bodies),
+            max(today, self._segment),
             now,
-            encode_records(records),
+            pack([layout.head for layout in places], bodies),
             b"",
         )
         commit.group = sealed_group(draft, self._digest)
-        ids = [uuid.UUID(record.decision_id).bytes for record in records]
-        transaction.add_group(commit.group, ids)
-        return {record.decision_id: record for record in records}
-
-    def _keys_of(
-        self, transaction: LogTransaction, subjects: set[bytes], commit: _Commit
-    ) -> dict[bytes, AESGCM]:
-        """Return the key of each subject, new where it has none."""
-        if not subjects:
-            return {}
-        n_destroyed = transaction.n_destroyed()
-        if n_destroyed != self._n_destroyed or len(self._keys) > _MOST_KEYS_KNOWN:
-            # What is sealed with a destroyed key would be lost, and not as anybody asked for.
-            self._keys.clear()
-            self._n_destroyed = n_destroyed
-        unknown = sorted(subjects - self._keys.keys())
-        if not unknown:
-            return self._keys
-        stored = transaction.subject_keys(unknown)
-        made = {
-            subject: self._secret.new_key(subject)[1]
-            for subject in unknown
-            if subject not in stored
-        }
-        if made:
-            stored |= transaction.add_subject_keys(made)
-        secret = self._secret
-        commit.keys = {subject: secret.unwrapped(subject, stored[subject]) for subject in unknown}
-        return self._keys | commit.keys
+        commit.written = new
+        transaction.add_group(commit.group, _packed_ids([entry.draft for entry in new]))
 
     def _describe(self, transaction: LogTransaction, layout: RecordLayout, commit: _Commit) -> None:
         name = layout.feature_set_hash
-        if name not in self._known_sets and name not in commit.layouts:
+        if name not in self._known_sets and name not in commit.described:
             transaction.add_feature_names(name, layout.names)
-            commit.layouts.add(name)
+            commit.described.add(name)
 
     def _mark(
         self, transaction: LogTransaction, commit: _Commit, marks: Sequence[AppliedMarks]
     ) -> None:
-        for state in {entry.marks.state for entry, _ in commit.entries if entry.marks is not None}:
+        for state in {entry.marks.state for entry in commit.written if entry.marks is not None}:
             # From here on the state may lack some of this writer's decisions.
-            if state not in self._known_sets and state not in commit.layouts:
+            if state not in self._known_sets and state not in commit.described:
                 transaction.mark_applied(state, self.writer_id, 0)
-                commit.layouts.add(state)
+                commit.described.add(state)
         for each in marks:
             for writer_id, sequence in each.settled().items():
                 transaction.mark_applied(each.state, writer_id, sequence)
 
     def _succeeded(self, commit: _Commit) -> None:
-        self._known_sets |= commit.layouts
-        self._keys |= commit.keys
+        self._known_sets |= commit.described
+        self._keys.learn(commit.keys)
         if time.monotonic() >= self._forget_at:
             self._forget_at = time.monotonic() + _FORGET_EVERY_SECONDS
         if commit.group is None:
             return
-        self._number, self._segment = commit.group.number, commit.group.segment
-        self._sequence += commit.group.n_records
-        self._digest = commit.group.digest
         waiting: dict[AppliedMarks, list[int]] = {}
-        for entry, sequence in commit.entries:
+        for sequence, entry in enumerate(commit.written, start=self._sequence + 1):
             if entry.marks is not None:
                 of_state = waiting.setdefault(entry.marks, [])
                 if entry.draft.counts and not entry.draft.is_applied:
                     of_state.append(sequence)
+        self._number, self._segment = commit.group.number, commit.group.segment
+        self._sequence += commit.group.n_records
+        self._digest = commit.group.digest
         for marks, sequences in waiting.items():
             marks.begin(self.writer_id, sequences, self._sequence)
 
 
-def _claim(draft: Draft) -> Claim:
-    identity = draft.identity
-    assert identity.key is not None, "asked for rows with a key only"
-    decision_id = uuid.UUID(draft.answer.decision_id).bytes
-    return Claim(identity.key, identity.content, decision_id)
+def _runs(entries: Sequence[Entry]) -> list[_Run]:
+    runs = []
+    for layout, each in groupby(entries, key=attrgetter("layout")):
+        drafts = [entry.draft for entry in each]
+        pseudonyms = layout.pseudonyms(drafts)
+        runs.append(_Run(layout, drafts, pseudonyms, layout.subjects(pseudonyms)))
+    return runs
+
+
+def _packed_ids(drafts: Sequence[Draft]) -> bytes:
+    """Return 16 bytes of each decision's id."""
+    texts = "".join([draft.answer.decision_id for draft in drafts])
+    packed = bytes.fromhex(texts.replace("-", ""))
+    assert len(packed) == _ID_BYTES * len(drafts), "a decision's id is a UUID"
+    return packed
+
+
+def _decided_with(group: Group | None, sequence: int) -> Answered:
+    """Return what was decided of an equal row in the same group."""
+    assert group is not None, "a decision lies in a group"
+    (stored,) = unpack_some(group.records, [sequence - group.first_sequence])
+    return Answered(stored.content, stored)

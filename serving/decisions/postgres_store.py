@@ -2,16 +2,17 @@
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from infra.errors import InputError
 from serving.decisions.chain import Group
+from serving.decisions.sealing import WRAPPED_BYTES
 from serving.decisions.sql_store import SqlStore
 from serving.decisions.sql_transaction import Connection, SqlTransaction, check_about, tables
-from serving.decisions.store import Claim, CommitInDoubt, LogUnreachable
+from serving.decisions.store import Claims, CommitInDoubt, LogUnreachable
 
 if TYPE_CHECKING:
     import psycopg
@@ -24,21 +25,40 @@ _SETTINGS = "-c synchronous_commit=on -c statement_timeout={statement_ms} -c loc
 # Two services that start at once must not both make the tables.
 _MAKING = "SELECT pg_advisory_xact_lock(8603451921)"
 
+# Many rows in one statement each: parameters are packed, and taken apart by the server. In one
+# order everywhere: two processes never wait for each other's keys in a circle.
 _TAKE = """
-INSERT INTO log_answered SELECT key, content, decision_id, %s
-FROM unnest(%s::bytea[], %s::bytea[], %s::bytea[]) AS c (key, content, decision_id)
+INSERT INTO log_answered SELECT substring(p.keys FROM 16 * at + 1 FOR 16),
+substring(p.contents FROM 16 * at + 1 FOR 16), substring(p.ids FROM 16 * at + 1 FOR 16), %s::bigint
+FROM (SELECT %s::bytea, %s::bytea, %s::bytea) AS p (keys, contents, ids)
+CROSS JOIN generate_series(0, length(p.keys) / 16 - 1) AS at ORDER BY 1
 ON CONFLICT (key) DO UPDATE SET content = excluded.content, decision_id = excluded.decision_id,
 until = excluded.until WHERE log_answered.until <= %s
 """
 _LOST = """
-SELECT a.key, a.content, a.decision_id FROM unnest(%s::bytea[], %s::bytea[]) AS c (key, decision_id)
-JOIN log_answered a ON a.key = c.key WHERE a.decision_id <> c.decision_id
+SELECT a.key, a.content, d.writer_id, d.number, d.place
+FROM (SELECT %s::bytea, %s::bytea) AS p (keys, ids)
+CROSS JOIN generate_series(0, length(p.keys) / 16 - 1) AS at
+JOIN log_answered a ON a.key = substring(p.keys FROM 16 * at + 1 FOR 16)
+LEFT JOIN log_decision d ON d.decision_id = a.decision_id
+WHERE a.decision_id <> substring(p.ids FROM 16 * at + 1 FOR 16)
 """
 _ADD = """
-INSERT INTO log_decision SELECT decision_id, %s, %s, place - 1
-FROM unnest(%s::bytea[]) WITH ORDINALITY AS d (decision_id, place)
+INSERT INTO log_decision SELECT substring(p.ids FROM 16 * at + 1 FOR 16), %s::text, %s::bigint, at
+FROM (SELECT %s::bytea) AS p (ids)
+CROSS JOIN generate_series(0, length(p.ids) / 16 - 1) AS at
 """
-_SUBJECTS = "SELECT subject, wrapped FROM log_subject_key WHERE subject = ANY(%s::bytea[])"
+_SUBJECTS = """
+SELECT k.subject, k.wrapped FROM (SELECT %s::bytea) AS p (subjects)
+CROSS JOIN generate_series(0, length(p.subjects) / 16 - 1) AS at
+JOIN log_subject_key k ON k.subject = substring(p.subjects FROM 16 * at + 1 FOR 16)
+"""
+_ADD_SUBJECTS = """
+INSERT INTO log_subject_key SELECT substring(p.subjects FROM 16 * at + 1 FOR 16),
+substring(p.wrapped FROM p.size * at + 1 FOR p.size)
+FROM (SELECT %s::bytea, %s::bytea, %s::integer) AS p (subjects, wrapped, size)
+CROSS JOIN generate_series(0, length(p.subjects) / 16 - 1) AS at ORDER BY 1 ON CONFLICT DO NOTHING
+"""
 
 
 class PostgresDialect:
@@ -52,36 +72,33 @@ class PostgresDialect:
         """Return the statement with psycopg's marks for parameters."""
         return statement.replace("?", "%s")
 
-    def take_keys(
-        self, connection: Connection, claims: Sequence[Claim], now: int, until: int
-    ) -> None:
+    def take_keys(self, connection: Connection, claims: Claims, now: int, until: int) -> int:
         """Insert free keys (:meth:`Dialect.take_keys`)."""
-        keys, ids = [claim.key for claim in claims], [claim.decision_id for claim in claims]
-        contents = [claim.content for claim in claims]
-        connection.execute(_TAKE, (until, keys, contents, ids, now))
+        columns = (claims.keys, claims.contents, claims.decision_ids)
+        n_taken: int = connection.execute(_TAKE, (until, *columns, now)).rowcount
+        return n_taken
 
     def lost_keys(
-        self, connection: Connection, claims: Sequence[Claim]
-    ) -> list[tuple[bytes, bytes, bytes]]:
+        self, connection: Connection, claims: Claims
+    ) -> list[tuple[bytes, bytes, str, int, int]]:
         """Return the claims that others hold (:meth:`Dialect.lost_keys`)."""
-        keys, ids = [claim.key for claim in claims], [claim.decision_id for claim in claims]
-        found: list[tuple[bytes, bytes, bytes]] = connection.execute(_LOST, (keys, ids)).fetchall()
-        return found
-
-    def add_decisions(
-        self, connection: Connection, group: Group, decision_ids: Sequence[bytes]
-    ) -> None:
-        """Insert where decisions are found (:meth:`Dialect.add_decisions`)."""
-        connection.execute(_ADD, (group.writer_id, group.number, list(decision_ids)))
-
-    def known_subjects(
-        self, connection: Connection, subjects: Sequence[bytes]
-    ) -> list[tuple[bytes, bytes]]:
-        """Return those that have a key (:meth:`Dialect.known_subjects`)."""
-        found: list[tuple[bytes, bytes]] = connection.execute(
-            _SUBJECTS, (list(subjects),)
+        found: list[tuple[bytes, bytes, str, int, int]] = connection.execute(
+            _LOST, (claims.keys, claims.decision_ids)
         ).fetchall()
         return found
+
+    def add_decisions(self, connection: Connection, group: Group, decision_ids: bytes) -> None:
+        """Insert where decisions are found (:meth:`Dialect.add_decisions`)."""
+        connection.execute(_ADD, (group.writer_id, group.number, decision_ids))
+
+    def known_subjects(self, connection: Connection, subjects: bytes) -> list[tuple[bytes, bytes]]:
+        """Return those that have a key (:meth:`Dialect.known_subjects`)."""
+        found: list[tuple[bytes, bytes]] = connection.execute(_SUBJECTS, (subjects,)).fetchall()
+        return found
+
+    def add_subjects(self, connection: Connection, subjects: bytes, wrapped: bytes) -> None:
+        """Insert new keys (:meth:`Dialect.add_subjects`)."""
+        connection.execute(_ADD_SUBJECTS, (subjects, wrapped, WRAPPED_BYTES))
 
 
 _DIALECT = PostgresDialect()

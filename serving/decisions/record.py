@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from features.online.events import moment_of
+from features.online.events import microseconds_of, moment_of
 from serving.answers import Answer
 from serving.requests import TypedRow
 from serving.scored import ScoredRow
@@ -15,19 +15,21 @@ from serving.scored import ScoredRow
 _decode_answer = msgspec.json.Decoder(Answer).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True, gc=False):
     """What makes a row the same row again.
 
     Attributes:
         key: 16 bytes of the contract's id or the client's key; None where the row has neither.
         content: 16 bytes of the typed row.
         is_header: Whether the client's ``Idempotency-Key`` names the row, not the contract's id.
+        packed: The row's values as the log holds them (MessagePack); empty where some of them are
+            personal.
     """
 
     key: bytes | None
     content: bytes
     is_header: bool = False
+    packed: bytes = b""
 
 
 @dataclass(slots=True)
@@ -57,13 +59,41 @@ class Draft:
     is_applied: bool = False
 
 
-class StoredRecord(msgspec.Struct, frozen=True, array_like=True):
-    """A decision as the log's bytes hold it; new fields go to the end, with a default.
+class RecordHead(msgspec.Struct, frozen=True, array_like=True):
+    """What the decisions of one version of a model have in common.
 
     Attributes:
+        model: Its name.
+        model_version: As the answers name it.
+        policy_version: As the answers name it.
+        feature_set_hash: Of its features.
+        columns: Of the row, those that are nobody's, in the order of their values.
+        personal: Of the row, those that are sealed, in the order of their values.
+        entities: Columns of entities, in the order of their pseudonyms.
+        event_time: Column of the event time; None where there is none or it is personal.
+    """
+
+    model: str
+    model_version: str
+    policy_version: str
+    feature_set_hash: str
+    columns: tuple[str, ...]
+    personal: tuple[str, ...]
+    entities: tuple[str, ...]
+    event_time: str | None
+
+
+_NO_HEAD = RecordHead("", "", "", "", (), (), (), None)
+
+
+class StoredRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A decision as the log's bytes hold it; a new field goes before ``head``, with a default.
+
+    Attributes:
+        head_at: Which of its group's heads is its own.
         sequence: Its number among its writer's decisions, from 1.
-        row: Typed values that are nobody's; datetimes with a zone, float, text or None.
-        entities: Pseudonym of each entity, by column.
+        values: Typed values that are nobody's; datetimes with a zone, float, text or None.
+        pseudonyms: Pseudonym of each entity; None where the row has none.
         numeric: float32, little-endian, in the feature set's order; NaN in place of sealed ones.
         categorical: int64, little-endian; -1 in place of sealed ones.
         logits: float32 as float.
@@ -73,20 +103,17 @@ class StoredRecord(msgspec.Struct, frozen=True, array_like=True):
         key: Of the row's :class:`Identity`.
         content: Of the row's :class:`Identity`.
         answer: JSON as it was sent; without its id where ids are personal.
+        head: What it has in common with others; stored once for all of a group.
     """
 
+    head_at: int
     sequence: int
     decision_id: str
     received_at: int
-    event_time: int | None
     key_id: str | None
-    model: str
-    model_version: str
-    policy_version: str
-    feature_set_hash: str
     transaction_id: str | None
-    row: dict[str, Any]
-    entities: dict[str, bytes]
+    values: tuple[Any, ...]
+    pseudonyms: tuple[bytes | None, ...]
     numeric: bytes
     categorical: bytes
     logits: tuple[float, ...]
@@ -98,18 +125,57 @@ class StoredRecord(msgspec.Struct, frozen=True, array_like=True):
     key: bytes | None
     content: bytes
     answer: bytes
+    head: RecordHead = _NO_HEAD
+
+    @property
+    def model(self) -> str:
+        """Name of the model that decided."""
+        return self.head.model
+
+    @property
+    def model_version(self) -> str:
+        """Version of that model."""
+        return self.head.model_version
+
+    @property
+    def policy_version(self) -> str:
+        """Version of its policy."""
+        return self.head.policy_version
+
+    @property
+    def feature_set_hash(self) -> str:
+        """Hash of its features."""
+        return self.head.feature_set_hash
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """Typed values that are nobody's, by column."""
+        return dict(zip(self.head.columns, self.values, strict=True))
+
+    @property
+    def entities(self) -> dict[str, bytes]:
+        """Pseudonym of each entity that the row has, by column."""
+        named = zip(self.head.entities, self.pseudonyms, strict=True)
+        return {name: value for name, value in named if value is not None}
+
+    @property
+    def event_time(self) -> int | None:
+        """Microseconds since 1970-01-01 UTC; None where there is none or it is personal."""
+        name = self.head.event_time
+        moment = None if name is None else self.values[self.head.columns.index(name)]
+        return None if moment is None else microseconds_of(moment)
 
 
 class Personal(msgspec.Struct, frozen=True, array_like=True):
     """What only the holder of a subject's key can read.
 
     Attributes:
-        row: Values of entities and personal columns.
+        values: Of entities and personal columns, in the order of :attr:`RecordHead.personal`.
         numeric: float32, little-endian: all of them; empty where none is personal.
         categorical: int64, little-endian; likewise.
     """
 
-    row: dict[str, Any]
+    values: tuple[Any, ...]
     numeric: bytes = b""
     categorical: bytes = b""
 
@@ -184,7 +250,9 @@ def decoded_answer(content: bytes) -> Answer:
 
 def whole_row(stored: StoredRecord, personal: Personal | None) -> Mapping[str, Any]:
     """Return the typed row as the request had it."""
-    return stored.row if personal is None else stored.row | personal.row
+    if personal is None:
+        return stored.row
+    return stored.row | dict(zip(stored.head.personal, personal.values, strict=True))
 
 
 def _iso(microseconds: int) -> str:

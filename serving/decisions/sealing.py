@@ -25,6 +25,9 @@ DIGEST_BYTES = 16
 
 _SECRET_BYTES = 32
 _NONCE_BYTES = 12
+_TAG_BYTES = 16
+WRAPPED_BYTES = _NONCE_BYTES + 32 + _TAG_BYTES
+"""Of a subject's key, as the database holds it."""
 
 
 class LogSecretUnusable(InputError):
@@ -52,12 +55,19 @@ class LogSecret:
 
     def pseudonym(self, column: str, value: str) -> bytes:
         """Return 16 bytes that stand for an entity: equal for equal columns and values."""
-        text = f"{column}\0{value}".encode("utf-8", "surrogatepass")
-        return hmac.digest(self._pseudonyms, text, "sha256")[:DIGEST_BYTES]
+        digest = self._pseudonyms.copy()
+        digest.update(f"{column}\0{value}".encode("utf-8", "surrogatepass"))
+        return digest.digest()
 
-    def content_digest(self, content: bytes) -> bytes:
-        """Return 16 bytes that stand for a content: a retry's are equal, nobody can guess them."""
-        return hashlib.blake2b(content, key=self._contents, digest_size=DIGEST_BYTES).digest()
+    def content_digest(self, begin: bytes) -> "hashlib.blake2b":
+        """Return what makes 16 bytes that stand for a content: nobody can guess them.
+
+        Args:
+            begin: Of the content; copies of what is returned take the rest of it.
+        """
+        digest = self._contents.copy()
+        digest.update(begin)
+        return digest
 
     def new_key(self, subject: bytes) -> tuple[AESGCM, bytes]:
         """Return a new key for a subject, and the same wrapped for the database."""
@@ -73,24 +83,42 @@ class LogSecret:
         return AESGCM(decrypt(self._wrapping, wrapped, subject))
 
     @cached_property
-    def _pseudonyms(self) -> bytes:
-        return self._derived("pseudonyms")
+    def _pseudonyms(self) -> hashlib.blake2b:
+        return self._keyed("pseudonyms")
 
     @cached_property
-    def _contents(self) -> bytes:
-        return self._derived("contents")
+    def _contents(self) -> hashlib.blake2b:
+        return self._keyed("contents")
 
     @cached_property
     def _wrapping(self) -> AESGCM:
         return AESGCM(self._derived("wrapping"))
 
+    def _keyed(self, purpose: str) -> hashlib.blake2b:
+        # A keyed BLAKE2b is a pseudorandom function as HMAC is, at a quarter of its price; copies
+        # go on from its key.
+        return hashlib.blake2b(key=self._derived(purpose), digest_size=DIGEST_BYTES)
+
     def _derived(self, purpose: str) -> bytes:
         return hmac.digest(self.secret, f"whitecrow decision log {purpose}".encode(), "sha256")
 
 
-def encrypt(key: AESGCM, content: bytes, about: bytes) -> bytes:
-    """Return a nonce and the content, encrypted and bound to what it is about (AES-256-GCM)."""
-    nonce = os.urandom(_NONCE_BYTES)
+def new_nonces(n: int) -> list[bytes]:
+    """Return as many new nonces, each to be used once."""
+    random = os.urandom(n * _NONCE_BYTES)
+    return [random[at : at + _NONCE_BYTES] for at in range(0, len(random), _NONCE_BYTES)]
+
+
+def encrypt(key: AESGCM, content: bytes, about: bytes, *, nonce: bytes | None = None) -> bytes:
+    """Return a nonce and the content, encrypted and bound to what it is about (AES-256-GCM).
+
+    Args:
+        key: Of the subject.
+        content: What nobody else may read.
+        about: What it is bound to.
+        nonce: One of :func:`new_nonces`; default: a new one.
+    """
+    nonce = nonce or os.urandom(_NONCE_BYTES)
     return nonce + key.encrypt(nonce, content, about)
 
 

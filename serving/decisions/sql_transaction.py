@@ -11,11 +11,13 @@ from typing import Any, Protocol
 
 import msgspec
 
-from serving.decisions.chain import Group, decode_records
+from serving.decisions.chain import Group
+from serving.decisions.group_bytes import unpack_some
 from serving.decisions.record import FeatureNames, StoredRecord
-from serving.decisions.store import Answered, Claim, LogMismatch
+from serving.decisions.sealing import DIGEST_BYTES, WRAPPED_BYTES
+from serving.decisions.store import Answered, Claims, LogMismatch
 
-FORMAT = "1"
+FORMAT = "2"
 
 # {blob} and {integer} are the types of bytes and of 64-bit numbers.
 _TABLES = """
@@ -46,6 +48,7 @@ _FIND = (
     "SELECT d.writer_id, d.place, g.records FROM log_decision d "
     "JOIN log_group g ON g.writer_id = d.writer_id AND g.number = d.number WHERE d.decision_id = ?"
 )
+_RECORDS = "SELECT records FROM log_group WHERE writer_id = ? AND number = ?"
 _CLOSE = (
     "INSERT INTO log_closed VALUES (?, ?, ?, ?, ?) ON CONFLICT (writer_id, segment) DO UPDATE SET "
     "number = excluded.number, last_sequence = excluded.last_sequence, digest = excluded.digest"
@@ -89,28 +92,26 @@ class Dialect(Protocol):
         """Return a statement with the database's own marks for parameters."""
         ...
 
-    def take_keys(
-        self, connection: Connection, claims: Sequence[Claim], now: int, until: int
-    ) -> None:
-        """Insert claims whose key is free, or ended before ``now``."""
+    def take_keys(self, connection: Connection, claims: Claims, now: int, until: int) -> int:
+        """Insert claims whose key is free, or ended before ``now``; return how many those were."""
         ...
 
     def lost_keys(
-        self, connection: Connection, claims: Sequence[Claim]
-    ) -> list[tuple[bytes, bytes, bytes]]:
-        """Return key, content and decision of the claims that others hold."""
+        self, connection: Connection, claims: Claims
+    ) -> list[tuple[bytes, bytes, str, int, int]]:
+        """Return key, content, writer, group and place of what others hold of the claims."""
         ...
 
-    def add_decisions(
-        self, connection: Connection, group: Group, decision_ids: Sequence[bytes]
-    ) -> None:
+    def add_decisions(self, connection: Connection, group: Group, decision_ids: bytes) -> None:
         """Insert where each decision of a group is found."""
         ...
 
-    def known_subjects(
-        self, connection: Connection, subjects: Sequence[bytes]
-    ) -> list[tuple[bytes, bytes]]:
-        """Return subject and wrapped key of those that have one."""
+    def known_subjects(self, connection: Connection, subjects: bytes) -> list[tuple[bytes, bytes]]:
+        """Return subject and wrapped key of those that have one; each is 16 bytes."""
+        ...
+
+    def add_subjects(self, connection: Connection, subjects: bytes, wrapped: bytes) -> None:
+        """Insert wrapped keys of those that have none; each is ``WRAPPED_BYTES``."""
         ...
 
 
@@ -127,30 +128,35 @@ class SqlTransaction:
         self._connection = connection
         self._dialect = dialect
 
-    def claim(self, claims: Sequence[Claim], *, now: int, until: int) -> dict[bytes, Answered]:
+    def claim(self, claims: Claims, *, now: int, until: int) -> dict[bytes, Answered]:
         """Take keys for decisions (:meth:`LogTransaction.claim`)."""
-        if not claims:
+        n_taken = self._dialect.take_keys(self._connection, claims, now, until)
+        if n_taken == len(claims.keys) // DIGEST_BYTES:
             return {}
-        # In one order everywhere: two processes never wait for each other's keys in a circle.
-        ordered = sorted(claims, key=lambda claim: claim.key)
-        self._dialect.take_keys(self._connection, ordered, now, until)
         taken = {}
-        for key, content, decision_id in self._dialect.lost_keys(self._connection, ordered):
-            found = self.find_decision(bytes(decision_id))
-            assert found is not None, "a key goes with its decision"
-            taken[bytes(key)] = Answered(bytes(content), found[1])
+        by_group: dict[tuple[str, int], list[tuple[int, bytes, bytes]]] = {}
+        lost = self._dialect.lost_keys(self._connection, claims)
+        for key, content, writer_id, number, place in lost:
+            assert writer_id is not None, "a key goes with its decision"
+            in_group = by_group.setdefault((writer_id, number), [])
+            in_group.append((place, bytes(key), bytes(content)))
+        for group, found in by_group.items():
+            records = bytes(self.ask(_RECORDS, group).fetchone()[0])
+            stored = unpack_some(records, [place for place, _, _ in found])
+            for (_, key, content), record in zip(found, stored, strict=True):
+                taken[key] = Answered(content, record)
         return taken
 
     def subject_keys(self, subjects: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return wrapped keys (:meth:`LogTransaction.subject_keys`)."""
-        found = self._dialect.known_subjects(self._connection, subjects)
+        found = self._dialect.known_subjects(self._connection, b"".join(subjects))
         return {bytes(subject): bytes(wrapped) for subject, wrapped in found}
 
     def add_subject_keys(self, wrapped: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
         """Store keys (:meth:`LogTransaction.add_subject_keys`)."""
-        statement = "INSERT INTO log_subject_key VALUES (?, ?) ON CONFLICT DO NOTHING"
-        for row in sorted(wrapped.items()):
-            self.ask(statement, row)
+        subjects, keys = b"".join(wrapped), b"".join(wrapped.values())
+        assert len(keys) * DIGEST_BYTES == len(subjects) * WRAPPED_BYTES, "keys have one size"
+        self._dialect.add_subjects(self._connection, subjects, keys)
         return self.subject_keys(list(wrapped))
 
     def n_destroyed(self) -> int:
@@ -158,7 +164,7 @@ class SqlTransaction:
         row = self.ask("SELECT value FROM log_about WHERE name = 'n_destroyed'").fetchone()
         return int(row[0]) if row else 0
 
-    def add_group(self, group: Group, decision_ids: Sequence[bytes]) -> None:
+    def add_group(self, group: Group, decision_ids: bytes) -> None:
         """Store a group (:meth:`LogTransaction.add_group`)."""
         if group.number == 1:
             self.ask("INSERT INTO log_writer VALUES (?)", (group.writer_id,))
@@ -208,7 +214,7 @@ class SqlTransaction:
         if row is None:
             return None
         writer_id, place, records = row
-        return writer_id, decode_records(bytes(records))[place]
+        return writer_id, unpack_some(bytes(records), [place])[0]
 
     def ask(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
         """Run one statement, written with ``?``."""

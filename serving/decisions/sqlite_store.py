@@ -3,14 +3,16 @@
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from serving.decisions.chain import Group
+from serving.decisions.sealing import DIGEST_BYTES, WRAPPED_BYTES
 from serving.decisions.sql_store import SqlStore
 from serving.decisions.sql_transaction import Connection, SqlTransaction, check_about, tables
-from serving.decisions.store import Claim, LogMismatch, LogUnreachable
+from serving.decisions.store import Claims, LogMismatch, LogUnreachable
 
 BUSY_SECONDS = 0.4
 """How long a writer waits for another one; an answer must leave within the service's deadline."""
@@ -24,13 +26,15 @@ _DAMAGED = ("malformed", "not a database", "corrupt")
 # of the process has to wait for it.
 _TAKE = """
 INSERT INTO log_answered SELECT substr(?1, 16 * value + 1, 16), substr(?2, 16 * value + 1, 16),
-substr(?3, 16 * value + 1, 16), ?4 FROM json_each(?5) WHERE true
+substr(?3, 16 * value + 1, 16), ?4 FROM json_each(?5) WHERE true ORDER BY 1
 ON CONFLICT (key) DO UPDATE SET content = excluded.content, decision_id = excluded.decision_id,
 until = excluded.until WHERE log_answered.until <= ?6
 """
 _LOST = """
-SELECT a.key, a.content, a.decision_id FROM json_each(?1) JOIN log_answered a
-ON a.key = substr(?2, 16 * value + 1, 16) WHERE a.decision_id <> substr(?3, 16 * value + 1, 16)
+SELECT a.key, a.content, d.writer_id, d.number, d.place FROM json_each(?1)
+JOIN log_answered a ON a.key = substr(?2, 16 * value + 1, 16)
+LEFT JOIN log_decision d ON d.decision_id = a.decision_id
+WHERE a.decision_id <> substr(?3, 16 * value + 1, 16)
 """
 _ADD = """
 INSERT INTO log_decision SELECT substr(?1, 16 * value + 1, 16), ?2, ?3, value FROM json_each(?4)
@@ -38,6 +42,10 @@ INSERT INTO log_decision SELECT substr(?1, 16 * value + 1, 16), ?2, ?3, value FR
 _SUBJECTS = """
 SELECT k.subject, k.wrapped FROM json_each(?1) JOIN log_subject_key k
 ON k.subject = substr(?2, 16 * value + 1, 16)
+"""
+_ADD_SUBJECTS = """
+INSERT INTO log_subject_key SELECT substr(?1, 16 * value + 1, 16), substr(?2, ?3 * value + 1, ?3)
+FROM json_each(?4) WHERE true ON CONFLICT DO NOTHING
 """
 
 
@@ -52,38 +60,39 @@ class SqliteDialect:
         """Return the statement as it is."""
         return statement
 
-    def take_keys(
-        self, connection: Connection, claims: Sequence[Claim], now: int, until: int
-    ) -> None:
+    def take_keys(self, connection: Connection, claims: Claims, now: int, until: int) -> int:
         """Insert free keys (:meth:`Dialect.take_keys`)."""
-        keys, contents, ids = _packed(claims)
-        connection.execute(_TAKE, (keys, contents, ids, until, _places(len(claims)), now))
+        columns = (claims.keys, claims.contents, claims.decision_ids)
+        taken = connection.execute(_TAKE, (*columns, until, _places_of(claims.keys), now))
+        n_taken: int = taken.rowcount
+        return n_taken
 
     def lost_keys(
-        self, connection: Connection, claims: Sequence[Claim]
-    ) -> list[tuple[bytes, bytes, bytes]]:
+        self, connection: Connection, claims: Claims
+    ) -> list[tuple[bytes, bytes, str, int, int]]:
         """Return the claims that others hold (:meth:`Dialect.lost_keys`)."""
-        keys, _, ids = _packed(claims)
-        found: list[tuple[bytes, bytes, bytes]] = connection.execute(
-            _LOST, (_places(len(claims)), keys, ids)
+        parameters = (_places_of(claims.keys), claims.keys, claims.decision_ids)
+        found: list[tuple[bytes, bytes, str, int, int]] = connection.execute(
+            _LOST, parameters
         ).fetchall()
         return found
 
-    def add_decisions(
-        self, connection: Connection, group: Group, decision_ids: Sequence[bytes]
-    ) -> None:
+    def add_decisions(self, connection: Connection, group: Group, decision_ids: bytes) -> None:
         """Insert where decisions are found (:meth:`Dialect.add_decisions`)."""
-        places = _places(len(decision_ids))
-        connection.execute(_ADD, (b"".join(decision_ids), group.writer_id, group.number, places))
+        places = _places_of(decision_ids)
+        connection.execute(_ADD, (decision_ids, group.writer_id, group.number, places))
 
-    def known_subjects(
-        self, connection: Connection, subjects: Sequence[bytes]
-    ) -> list[tuple[bytes, bytes]]:
+    def known_subjects(self, connection: Connection, subjects: bytes) -> list[tuple[bytes, bytes]]:
         """Return those that have a key (:meth:`Dialect.known_subjects`)."""
         found: list[tuple[bytes, bytes]] = connection.execute(
-            _SUBJECTS, (_places(len(subjects)), b"".join(subjects))
+            _SUBJECTS, (_places_of(subjects), subjects)
         ).fetchall()
         return found
+
+    def add_subjects(self, connection: Connection, subjects: bytes, wrapped: bytes) -> None:
+        """Insert new keys (:meth:`Dialect.add_subjects`)."""
+        parameters = (subjects, wrapped, WRAPPED_BYTES, _places_of(subjects))
+        connection.execute(_ADD_SUBJECTS, parameters)
 
 
 _DIALECT = SqliteDialect()
@@ -238,12 +247,12 @@ def _committed(connection: sqlite3.Connection) -> Iterator[SqlTransaction]:
         raise
 
 
-def _packed(claims: Sequence[Claim]) -> tuple[bytes, bytes, bytes]:
-    keys = b"".join([claim.key for claim in claims])
-    contents = b"".join([claim.content for claim in claims])
-    return keys, contents, b"".join([claim.decision_id for claim in claims])
+def _places_of(packed: bytes) -> str:
+    """Return the places of what is packed, 16 bytes each, as a JSON array."""
+    return _places(len(packed) // DIGEST_BYTES)
 
 
+@lru_cache(64)
 def _places(n: int) -> str:
     """Return 0, 1, ..., n - 1 as a JSON array."""
     return f"[{','.join(map(str, range(n)))}]"

@@ -23,18 +23,18 @@ class LogMismatch(InputError):
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """A key that a decision wants to be known by.
+class Claims:
+    """Keys that decisions want to be known by; each 16 bytes of these belong to one decision.
 
     Attributes:
-        key: 16 bytes.
-        content: 16 bytes of the row.
-        decision_id: 16 bytes.
+        keys: All different.
+        contents: Of the rows.
+        decision_ids: Theirs.
     """
 
-    key: bytes
-    content: bytes
-    decision_id: bytes
+    keys: bytes
+    contents: bytes
+    decision_ids: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,11 @@ class Segment:
 class LogTransaction(Protocol):
     """What is written at once: all of it, or nothing."""
 
-    def claim(self, claims: Sequence[Claim], *, now: int, until: int) -> dict[bytes, Answered]:
+    def claim(self, claims: Claims, *, now: int, until: int) -> dict[bytes, Answered]:
         """Take keys for decisions and return, by key, what was decided under it before.
 
         Args:
-            claims: Of different keys.
+            claims: Of some decisions.
             now: Claims that ended before it (microseconds) count no more.
             until: When these will end.
         """
@@ -90,8 +90,13 @@ class LogTransaction(Protocol):
         """Return how many keys were ever destroyed: a larger number makes known keys old."""
         ...
 
-    def add_group(self, group: Group, decision_ids: Sequence[bytes]) -> None:
-        """Store a group and where its decisions are found."""
+    def add_group(self, group: Group, decision_ids: bytes) -> None:
+        """Store a group and where its decisions are found.
+
+        Args:
+            group: With its digest.
+            decision_ids: 16 bytes of each decision, in their order.
+        """
         ...
 
     def add_feature_names(self, feature_set_hash: str, names: FeatureNames) -> None:

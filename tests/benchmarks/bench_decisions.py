@@ -1,26 +1,60 @@
-"""How fast a policy decides: a million rows at once, and one row at a time.
+"""How fast a policy decides, and what it costs to write a decision down.
 
-Once with one threshold for all rows, once with a review threshold by each row's amount and a
-decline threshold by its segment.
+A policy decides a million rows at once, and one row at a time: once with one threshold for all
+rows, once with a review threshold by each row's amount and a decline threshold by its segment.
 
-Run ``python -m tests.benchmarks.bench_decisions`` or the file itself; figures are printed.
+The decision log takes rows of 30 numbers without and with an id, and rows with two entities and a
+personal column, in groups of several sizes. What counts is the processor time of the whole process:
+identities and drafts on the thread that asks, records and the database's part on the log's own
+thread (PostgreSQL's server does its part elsewhere). PostgreSQL is measured where
+``WHITECROW_TEST_POSTGRES`` (default: 127.0.0.1:5432) answers.
+
+Run ``python -m tests.benchmarks.bench_decisions`` or the file itself, with ``policy`` or ``log``
+for one half; figures are printed.
 """
 
+import gc
+import os
 import statistics
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 
 from balancing.calibration.calibrator import PlattCalibrator
 from balancing.calibration.fitting.policy import fit_policy
 from balancing.calibration.policy import Policy
 from balancing.calibration.post_processing.class_dependent import ClassDependentTemperatures
 from balancing.evaluation import evaluate
+from features.contract import parse_contract
+from features.feature_set import FeatureSet
+from features.vocabulary import Vocabulary
+from serving.answers import Answer, AtThisScore, ModelName, new_decision_id
+from serving.decisions.group_writer import Entry
+from serving.decisions.layout import RecordLayout
+from serving.decisions.log import DecisionLog
+from serving.decisions.postgres_store import PostgresStore
+from serving.decisions.record import Draft
+from serving.decisions.sealing import LogSecret
+from serving.decisions.sqlite_store import SqliteStore
+from serving.decisions.store import DecisionStore
+from serving.request_context import RequestContext
+from serving.requests import TypedRow
+from serving.scored import ScoredRow
 
 N_ROWS = 1_000_000
 N_CALIBRATION, N_POSITIVES = 60_000, 120
+LOG_SECRET = LogSecret(bytes(range(32)))
+SERVER = os.environ.get("WHITECROW_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432")
 SEGMENTS = np.array([str(number) for number in range(50)], dtype=object)
 
 
@@ -97,8 +131,129 @@ def show_decisions(what: str, policy: Policy, logits: np.ndarray, rows: dict[str
         print(f"{what}: {name}: {scale * clock:.3g} {unit} ({scale * core:.3g} of one core)")
 
 
-def main() -> None:
-    """Print each figure on a line of its own."""
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A row, what was said of it, and what it was answered."""
+
+    row: TypedRow
+    scored: ScoredRow
+    answer: Answer
+
+
+def contract_of(*, has_id: bool, is_private: bool) -> dict[str, Any]:
+    """30 columns as of the creditcard data; or fewer, two entities and a personal column."""
+    columns: dict[str, Any] = {
+        "event_time": "Time",
+        "amount": {"column": "Amount", "currency": "EUR"},
+        "numeric": [f"V{number}" for number in range(1, 9 if is_private else 29)],
+    }
+    if has_id:
+        columns["id"] = "ID"
+    if is_private:
+        columns |= {"entities": ["CUSTOMER", "TERMINAL"], "categorical": ["COUNTRY"]}
+        columns["pii"] = ["COUNTRY"]
+    return {"name": "benchmark", "columns": columns, "label": {"column": "Class"}}
+
+
+def layout_of(contract: dict[str, Any]) -> RecordLayout:
+    """How decisions of the contract's model are written down."""
+    resolved = parse_contract(contract, source="benchmark")
+    columns = resolved.columns
+    known = {name: Vocabulary(("DE", "FR")) for name in columns.categorical}
+    feature_set = FeatureSet(resolved, ("Amount", *columns.numeric), tuple(known), known)
+    return RecordLayout(
+        resolved, feature_set, model_version="1", policy_version="1", secret=LOG_SECRET
+    )
+
+
+def make_scored(contract: dict[str, Any], n_rows: int) -> list[Scored]:
+    """Rows as the service types them, of 5,000 customers where there are any."""
+    rng = np.random.default_rng(5)
+    columns, start = contract["columns"], datetime(2013, 9, 1, tzinfo=UTC)
+    model, found = ModelName(contract["name"], "1", "1"), []
+    for number in range(n_rows):
+        values = rng.normal(size=len(columns["numeric"]))
+        row: TypedRow = {"ID": str(number)} if "id" in columns else {}
+        row |= {"Time": start + timedelta(seconds=number), "Amount": number / 100}
+        row |= {name: str(rng.integers(5_000)) for name in columns.get("entities", ())}
+        row |= zip(columns["numeric"], values.tolist(), strict=True)
+        row |= dict.fromkeys(columns.get("categorical", ()), "DE")
+        numeric = np.asarray([number / 100, *values], dtype="<f4").tobytes()
+        codes = np.full(len(columns.get("categorical", ())), 2, dtype="<i8").tobytes()
+        risk, place = rng.random() / 50, AtThisScore(rng.random() / 50, 12.5)
+        odds, row_id = (-risk, risk), row.get("ID")
+        answer = Answer(new_decision_id(), row_id, risk, "approve", (), (), place, model)
+        scored = ScoredRow(row_id, risk, "approve", (), (), 0.1, 12.5, odds, numeric, codes)
+        found.append(Scored(row, scored, answer))
+    return found
+
+
+def log_costs(store: DecisionStore, contract: dict[str, Any], size: int) -> tuple[float, float]:
+    """Median microseconds of the process for a decision, and of them the asking thread's."""
+    layout, log = layout_of(contract), DecisionLog(lambda: store, LOG_SECRET)
+    stages = {"parse": 100, "features": 300, "model": 500}
+    whole, asking = [], []
+    rows = make_scored(contract, max(100, min(6_000, 150 * size)))
+    gc.collect()
+    gc.freeze()  # as the service does after loading
+    for begin in range(0, len(rows), size):
+        group, context = rows[begin : begin + size], RequestContext(key_id="till")
+        started = time.process_time(), time.thread_time()
+        entries = []
+        for place, each in enumerate(group):
+            identity = layout.identity(each.row, context, place)
+            draft = Draft(
+                identity, context.received_at, "till", each.row, each.scored, each.answer, stages
+            )
+            entries.append(Entry(draft, layout))
+        asking.append((time.thread_time() - started[1]) / len(group))
+        log.append(entries, time.monotonic() + 60)
+        whole.append((time.process_time() - started[0]) / len(group))
+    gc.unfreeze()
+    log.close()
+    return 1e6 * statistics.median(whole), 1e6 * statistics.median(asking)
+
+
+@contextmanager
+def new_store(kind: str) -> Iterator[DecisionStore]:
+    """Yield a new database of a kind."""
+    if kind == "SQLite":
+        with tempfile.TemporaryDirectory() as folder:
+            yield SqliteStore(Path(folder) / "decisions.db", LOG_SECRET.fingerprint)
+        return
+    name = f"whitecrow_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(f"{SERVER}/postgres", autocommit=True) as server:
+        server.execute(f"CREATE DATABASE {name}")
+        try:
+            yield PostgresStore(f"{SERVER}/{name}", LOG_SECRET.fingerprint)
+        finally:
+            server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def show_log() -> None:
+    """Print what a decision costs in each kind of database, by the size of its group."""
+    contracts = {
+        "30 numbers": contract_of(has_id=False, is_private=False),
+        "30 numbers and an id": contract_of(has_id=True, is_private=False),
+        "entities and a personal column": contract_of(has_id=True, is_private=True),
+    }
+    for kind in ("SQLite", "PostgreSQL"):
+        for what, contract in contracts.items():
+            for size in (1, 8, 32, 1_000):
+                try:
+                    with new_store(kind) as store:
+                        whole, asking = log_costs(store, contract, size)
+                except psycopg.OperationalError:
+                    print(f"{kind}: no server at {SERVER}")
+                    return
+                print(
+                    f"log in {kind}, {what}, groups of {size:,}: {whole:.1f} microseconds of "
+                    f"processor time a decision ({asking:.1f} on the thread that asks)"
+                )
+
+
+def show_policy() -> None:
+    """Print how fast policies of two kinds decide."""
     logits, rows = make_logits(N_ROWS, seed=1), make_rows(N_ROWS, seed=4)
     for by_row in (False, True):
         what = "by amount and segment" if by_row else "one threshold for all"
@@ -113,6 +268,13 @@ def main() -> None:
     started = time.perf_counter()
     evaluate(label, score, amount_minor=np.ones(len(label)))
     print(f"evaluate 350,000 rows with intervals: {time.perf_counter() - started:.2f} s")
+
+
+def main() -> None:
+    """Print each figure on a line of its own."""
+    halves = {"policy": show_policy, "log": show_log}
+    for name in sys.argv[1:] or halves:
+        halves[name]()
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class EventTimeReader:
         self._unit = event_time.unit
         self._origin = event_time.origin_utc
         self._scale = None if self._unit is None else microseconds_per(self._unit)
-        self.accepted = (str,) if self._unit is None else (str, int, float)
+        self.accepted: tuple[type, ...] = (str,) if self._unit is None else (str, int, float)
         number = "" if self._unit is None else f", or a number ({self._unit} since the origin)"
         self.wanted = f"a time like {_EXAMPLE!r}{number}"
 
@@ -46,8 +46,10 @@ class EventTimeReader:
             UnreadableTime: If the value is no moment between the years 1 and 9999.
         """
         try:
-            moment = self._from_text(value) if isinstance(value, str) else self._from_number(value)
-            return moment.astimezone(UTC)
+            if not isinstance(value, str):
+                return self._from_number(value)
+            moment = self._from_text(value)
+            return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
         except (ValueError, OverflowError):
             raise UnreadableTime(f"not a moment; write {self.wanted}.") from None
 
@@ -80,7 +82,8 @@ class EventTimeReader:
     def _from_number(self, value: float) -> datetime:
         assert self._scale is not None
         assert self._origin is not None
-        return self._origin + timedelta(microseconds=round(value * self._scale))
+        # The origin is in UTC.
+        return self._origin + timedelta(0, 0, round(value * self._scale))
 
 
 def microseconds_per(unit: str) -> float:

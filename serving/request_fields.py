@@ -171,13 +171,15 @@ def _key_reader(name: str, *, required: bool) -> Reader:
 
 
 def _time_reader(name: str, reader: EventTimeReader) -> Reader:
+    accepted, moment = reader.accepted, reader.read
+
     def read(value: Any) -> Any:
         if value is None:
             raise RequestRefused("missing_field", f"{name} must not be null.", field=name)
-        if type(value) not in reader.accepted:
+        if type(value) not in accepted:
             raise _wrong_type(name, reader.wanted, value)
         try:
-            return reader.read(value)
+            return moment(value)
         except UnreadableTime as error:
             raise RequestRefused("invalid_timestamp", f"{name}: {error}", field=name) from None
 

@@ -5,7 +5,7 @@ test hold this evaluator and :meth:`features.feature_set.FeatureSet.encode` equa
 """
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -49,15 +49,20 @@ class RowEncoder:
         return np.array(codes, dtype=np.int64)
 
     def _numbers(self, rows: Sequence[TypedRow]) -> NDArray[np.float32]:
-        content = bytearray().join([self._packed(self._numbers_of(row)) for row in rows])
+        # Rounded as an array's numbers are, once from 64 bits to 32, at a third of the cost.
+        numbers_of, pack = self._numbers_of, self._pack
+        try:
+            packed = [pack(*numbers_of(row)) for row in rows]
+        except struct.error:  # somewhere a number is missing
+            packed = [pack(*_with_nan(numbers_of(row))) for row in rows]
+        content = bytearray().join(packed)
         return np.frombuffer(content, dtype=np.float32).reshape(len(rows), self._n_numeric)
 
-    def _packed(self, numbers: Sequence[float | None]) -> bytes:
-        # Rounded as an array's numbers are, once from 64 bits to 32, at a third of the cost.
-        try:
-            return self._pack(*numbers)
-        except struct.error:
-            return self._pack(*[_MISSING if each is None else each for each in numbers])
+
+def _with_nan(numbers: tuple[Any, ...]) -> Iterable[float]:
+    if None in numbers:
+        return [_MISSING if each is None else each for each in numbers]
+    return numbers
 
 
 def _values_of(names: Sequence[str]) -> Callable[[TypedRow], tuple[Any, ...]]:

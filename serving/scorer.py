@@ -242,7 +242,7 @@ class Scorer:
         if at_least_review:
             decision = np.maximum(decision, REVIEW)
         finish_stage("model")
-        stopped = np.flatnonzero(decision) if with_reasons else np.empty(0, dtype=np.int64)
+        stopped = decision.nonzero()[0] if with_reasons else np.empty(0, dtype=np.int64)
         reasons = self._explain(prepared, risk_score, stopped)
         finish_stage("reasons")
         return ScoredBatch(

@@ -13,7 +13,7 @@ from balancing.metrics.cells import FloatArray
 def sigmoid(log_odds: ArrayLike) -> FloatArray:
     """Return 1 / (1 + exp(-x)) without overflow, same bits for one row as for many."""
     x = np.ascontiguousarray(log_odds, dtype=np.float64)
-    decay = np.exp(-np.abs(x))
+    decay = np.exp(np.copysign(x, -1.0))
     probability: FloatArray = np.where(x >= 0, 1.0, decay) / (1.0 + decay)
     return probability
 

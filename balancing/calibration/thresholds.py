@@ -258,6 +258,6 @@ def decide(
         array([0, 1, 2], dtype=int8)
     """
     scores = np.asarray(risk_score, dtype=np.float64)
-    decision = (scores >= review_threshold).astype(np.int8)
+    decision: DecisionArray = np.greater_equal(scores, review_threshold).view(np.int8)
     decision[scores >= decline_threshold] = DECLINE
     return decision

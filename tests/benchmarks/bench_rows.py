@@ -110,10 +110,16 @@ def _group_parts(scorer: Scorer, rows: Sequence[dict[str, Any]]) -> list[Part]:
     ]
     for size in GROUPS:
         group = typed[:size]
+        arrays = scorer.decide_typed(group).arrays
         scored = [row for row in scorer.score_typed(group) if isinstance(row, ScoredRow)]
         parts += [
             (f"group of {size}: score", size * REPEATS, _repeated(scorer.score_typed, group)),
-            (f"group of {size}: answer", size * REPEATS, _repeated(answers, scored, scorer)),
+            (
+                f"  of it the network, group of {size}",
+                size * REPEATS,
+                _repeated(scorer.model.logits, arrays.numeric),
+            ),
+            (f"  answer, group of {size}", size * REPEATS, _repeated(answers, scored, scorer)),
         ]
     return parts
 

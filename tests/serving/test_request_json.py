@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -129,3 +130,25 @@ def _status(parse: Callable[[bytes], object], body: bytes) -> int:
     except RequestRefused as refusal:
         return refusal.status
     return 200
+
+
+_keys = st.sampled_from(['"rows"', '"labels"', '"x"', '"\\u0072ows"', '"\\"rows\\""'])
+_lists = st.sampled_from(
+    ["[]", "[1, {}]", '["rows"]', '[{"rows": [2]}]', '["\\\\"]', '{"a": 1}', "1", "null", "[1,"]
+)
+
+
+@given(st.lists(st.tuples(_keys, _lists), max_size=3), st.sampled_from(["rows", "labels"]))
+def test_a_batch_is_its_only_member_or_refused(
+    members: list[tuple[str, str]], what: Literal["rows", "labels"]
+) -> None:
+    body = ("{" + ",".join(f"{key} :{value}" for key, value in members) + "}").encode()
+    wanted = members[0][1] if [key for key, _ in members] == [f'"{what}"'] else "null"
+    is_batch = wanted.startswith("[") and wanted != "[1,"
+
+    try:
+        items = [json.loads(bytes(item)) for item in parse_batch(body, what)]
+    except RequestRefused:
+        items = None
+
+    assert items == (json.loads(wanted) if is_batch else None)

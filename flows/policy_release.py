@@ -29,7 +29,8 @@ from infra.ledger import Ledger
 from infra.settings import Settings
 from serving.bundle import ModelBundle
 from serving.live import CHALLENGER, CHAMPION, LiveRecord, LiveRecordChanged
-from serving.model_store import ModelStore, ResolvedModel
+from serving.model_references import ResolvedModel
+from serving.model_store import ModelStore
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from infra.errors import InputError
 from infra.ledger import Ledger
 from infra.settings import Settings
 from serving.live import CHALLENGER, CHAMPION, LiveRecord, LiveRecordChanged
-from serving.model_store import ModelStore, ResolvedModel
+from serving.model_references import ResolvedModel
+from serving.model_store import ModelStore
 
 if TYPE_CHECKING:
     from infra.tracking import Tracking

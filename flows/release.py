@@ -32,7 +32,8 @@ from infra.storage import immutable_folder, sha256_file
 from infra.tracking import Tracking
 from serving.bundle import BundleManifest, ModelBundle, read_bundle, write_bundle
 from serving.live import CHALLENGER, LiveRecord
-from serving.model_store import ModelStore, ResolvedModel
+from serving.model_references import ResolvedModel
+from serving.model_store import ModelStore
 from serving.parity import check_parity
 
 logger = logging.getLogger(__name__)

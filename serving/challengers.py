@@ -3,7 +3,7 @@
 import logging
 
 from infra.errors import WhitecrowError
-from serving.model_store import ResolvedModel
+from serving.model_references import ResolvedModel
 from serving.scorer import Scorer
 from serving.served_model import ServedModel
 from serving.served_models import ModelSource

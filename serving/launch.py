@@ -28,7 +28,7 @@ from serving.decisions.opening import open_store
 from serving.decisions.store import LogUnreachable
 from serving.parent_process import LAUNCHER_PID, PATIENCE_SECONDS
 from serving.request_body import BODY_SECONDS
-from serving.served_models import load_models
+from serving.served_models import ModelSource
 
 _SERVICE = "serving.service:ScoringService"
 _STDERR = 2
@@ -123,9 +123,9 @@ def running_service(
     wants_keys = Settings().auth if auth is None else auth
     check_exposure(host, auth=wants_keys, has_keys=bool(KeyStore(home / "whitecrow.db").all()))
     _check_log(home)
-    load_models(
+    ModelSource(
         home, names, verify_key=verify_key, state_uri=state_uri, rules=Settings().rules
-    ).close()
+    ).load_all().close()
     command = [sys.executable, "-m", "serving.supervisor", "serve", _SERVICE]
     command += ["--host", host, "--port", str(port), *(tls.options if tls else ())]
     # BentoML's own files are of no use after the service, and two services must not share them.

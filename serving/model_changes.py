@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from serving.model_store import ResolvedModel
+from serving.model_references import ResolvedModel
 
 
 @dataclass(frozen=True, slots=True)

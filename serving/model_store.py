@@ -6,41 +6,22 @@ version are made from, which no service needs. All are written once and never ch
 changes is the live record (:mod:`serving.live`).
 """
 
-import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from balancing.calibration.policy import Policy
-from infra.errors import InputError
 from infra.settings import Settings
-from infra.signing import SIGNATURE_SUFFIX, SigningKey, Statement, TrustedKeys, trusted_keys
+from infra.signing import SigningKey, Statement
 from infra.storage import immutable_folder, sha256_file, write_once
 from serving.bundle import SEAL_FILE, BundleMismatch, ModelBundle, read_bundle
 from serving.live import CHALLENGER, CHAMPION, LiveRecords
-
-_REFERENCE = re.compile(
-    r"(?P<name>[A-Za-z0-9][A-Za-z0-9_-]{0,62})(?:@(?P<alias>\w+)|:(?P<version>\d{1,9}))?"
-)
+from serving.model_references import ModelReference, ResolvedModel, UnknownModel
+from serving.policy_store import PolicyStore, bytes_or_none, numbered, signature_of
 
 
-class UnknownModel(InputError):
-    """Raised when a reference names no model, version, alias or policy of the store."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedModel:
-    """The version and policy that a reference means right now."""
-
-    name: str
-    model_version: str
-    policy_version: str
-
-
-class ModelStore:
+class ModelStore(PolicyStore):
     """The bundles, policies and live records of one state folder.
 
     Args:
@@ -53,19 +34,13 @@ class ModelStore:
     """
 
     def __init__(self, home: Path, *, verify_key: str | None = None) -> None:
-        self._home = home
-        self._verify_key = verify_key
+        super().__init__(home, verify_key=verify_key)
         self.live = LiveRecords(home / "whitecrow.db")
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """Return the store that the settings name, with the keys that they trust."""
         return cls(settings.root, verify_key=settings.verify_key)
-
-    @property
-    def trusted(self) -> TrustedKeys:
-        """The keys whose signatures count right now."""
-        return trusted_keys(self._home / "keys", self._verify_key)
 
     def names(self) -> list[str]:
         """Return the names that have a version."""
@@ -74,7 +49,7 @@ class ModelStore:
 
     def versions(self, name: str) -> list[str]:
         """Return the versions of a name, oldest first."""
-        return _numbered(self._home / "models" / name)
+        return numbered(self._home / "models" / name)
 
     def bundle_folder(self, name: str, version: str) -> Path:
         """Return where that version's bundle lies."""
@@ -91,13 +66,13 @@ class ModelStore:
         Raises:
             FileExistsError: If that version has a bundle already.
         """
-        _checked(f"{name}:{version}")
+        ModelReference.parse(f"{name}:{version}")
         with immutable_folder(self.bundle_folder(name, version)) as staging:
             yield staging
             if key is not None:
                 seal = staging / SEAL_FILE
                 statement = Statement.of("bundle", name, version, seal.read_bytes())
-                _signature_of(seal).write_bytes(key.sign(statement))
+                signature_of(seal).write_bytes(key.sign(statement))
 
     def bundle(self, name: str, version: str) -> ModelBundle:
         """Return a verified bundle.
@@ -114,7 +89,7 @@ class ModelStore:
         bundle, seal = read_bundle(folder), folder / SEAL_FILE
         self.trusted.verify(
             Statement.of("bundle", name, version, seal.read_bytes()),
-            _bytes_or_none(_signature_of(seal)),
+            bytes_or_none(signature_of(seal)),
             what=f"Bundle {folder}",
         )
         return bundle
@@ -125,7 +100,7 @@ class ModelStore:
         Raises:
             FileExistsError: If that version has kept files already.
         """
-        _checked(f"{name}:{version}")
+        ModelReference.parse(f"{name}:{version}")
         with immutable_folder(self._kept_folder(name, version)) as staging:
             for file in files:
                 shutil.copyfile(file, staging / file.name)
@@ -150,65 +125,6 @@ class ModelStore:
     def _kept_folder(self, name: str, version: str) -> Path:
         return self._home / "calibration" / name / version
 
-    def add_policy(self, name: str, policy: Policy, *, key: SigningKey | None = None) -> str:
-        """Write a policy under the next free version of that name and return the version.
-
-        With a key, its signature is there before it is: nobody ever reads it unsigned.
-        """
-        _checked(name)
-        version = int((self.policy_versions(name) or ["0"])[-1])
-        while True:
-            version += 1
-            path, content = self._policy_path(name, str(version)), _policy_bytes(policy)
-            signature_path = _signature_of(path)
-            if key is None:
-                is_free = not signature_path.exists()
-            else:
-                statement = Statement.of("policy", name, str(version), content)
-                is_free = write_once(signature_path, key.sign(statement))
-            # Otherwise another process has taken the number, or died with it.
-            if is_free and write_once(path, content):
-                return str(version)
-
-    def policy_versions(self, name: str) -> list[str]:
-        """Return the policy versions of a name, oldest first."""
-        return _numbered(self._home / "policies" / name)
-
-    def policy(self, name: str, version: str) -> Policy:
-        """Return a verified policy.
-
-        Raises:
-            UnknownModel: If there is none.
-            PolicyMismatch: If its content has changed.
-            BundleMismatch: If its bytes have.
-            SignatureRefused: If it must be signed and is not, or was changed since.
-        """
-        return self.signed_policy(name, version)[0]
-
-    def signed_policy(self, name: str, version: str) -> tuple[Policy, str | None]:
-        """Return a verified policy, and the id of the trusted key that signed it.
-
-        The id is None where no key is trusted, so that nothing was verified.
-
-        Raises:
-            UnknownModel: If there is none.
-            PolicyMismatch: If its content has changed.
-            BundleMismatch: If its bytes have.
-            SignatureRefused: If it must be signed and is not, or was changed since.
-        """
-        path = self._policy_path(name, version)
-        if not path.is_file():
-            known = ", ".join(self.policy_versions(name)) or "none"
-            raise UnknownModel(f"{name} has no policy {version} (there are: {known}).")
-        content = path.read_bytes()
-        policy = _parse_policy(path, content)
-        key_id = self.trusted.verify(
-            Statement.of("policy", name, version, content),
-            _bytes_or_none(_signature_of(path)),
-            what=f"Policy {path}",
-        )
-        return policy, key_id
-
     def sign_unsigned(self, key: SigningKey) -> list[str]:
         """Sign every bundle and policy that has no signature yet and return their paths.
 
@@ -216,31 +132,17 @@ class ModelStore:
         can be loaded after it. Their hashes are verified at every load, signed or not.
         """
         signed = []
+        for path, statement in (*self._bundle_statements(), *self._policy_statements()):
+            if write_once(signature_of(path), key.sign(statement)):
+                signed.append(str(path.relative_to(self._home)))
+        return signed
+
+    def _bundle_statements(self) -> Iterator[tuple[Path, Statement]]:
+        """Yield the seal of each bundle with what its signature says."""
         for name in self.names():
             for version in self.versions(name):
                 seal = self.bundle_folder(name, version) / SEAL_FILE
-                signed += self._sign("bundle", name, version, seal, key)
-        for folder in sorted((self._home / "policies").glob("*")):
-            for version in self.policy_versions(folder.name):
-                path = self._policy_path(folder.name, version)
-                signed += self._sign("policy", folder.name, version, path, key)
-        return signed
-
-    def _sign(self, kind: str, name: str, version: str, path: Path, key: SigningKey) -> list[str]:
-        statement = Statement.of(kind, name, version, path.read_bytes())
-        is_new = write_once(_signature_of(path), key.sign(statement))
-        return [str(path.relative_to(self._home))] if is_new else []
-
-    def _policy_path(self, name: str, version: str) -> Path:
-        return self._home / "policies" / name / f"{version}.json"
-
-    def policy_signature(self, name: str, version: str) -> Path:
-        """Return where the signature of a policy lies, if it has one."""
-        return _signature_of(self._policy_path(name, version))
-
-    def withdraw_policy(self, name: str, version: str) -> None:
-        """Take back a policy that nobody has heard of yet; its number stays taken."""
-        self._policy_path(name, version).unlink(missing_ok=True)
+                yield seal, Statement.of("bundle", name, version, seal.read_bytes())
 
     def resolve(self, reference: str) -> ResolvedModel:
         """Return what ``NAME``, ``NAME@champion``, ``NAME@challenger`` or ``NAME:version`` means.
@@ -250,11 +152,11 @@ class ModelStore:
         Raises:
             UnknownModel: If it means nothing here; the message says what there is.
         """
-        match = self._known(reference)
-        name, version = match["name"], match["version"]
-        if version is not None:
-            return ResolvedModel(name, version, self._newest_policy(name, version))
-        return self._resolve_alias(name, match["alias"] or CHAMPION)
+        known = self._known(reference)
+        if known.version is None:
+            return self._resolve_alias(known.name, known.alias or CHAMPION)
+        policy_version = self._newest_policy(known.name, known.version)
+        return ResolvedModel(known.name, known.version, policy_version)
 
     def resolve_version(self, reference: str) -> tuple[str, str]:
         """Return the name and model version that a reference means, whatever its policies are.
@@ -262,18 +164,18 @@ class ModelStore:
         Raises:
             UnknownModel: If it means nothing here; the message says what there is.
         """
-        match = self._known(reference)
-        if match["version"] is not None:
-            return match["name"], match["version"]
-        found = self._resolve_alias(match["name"], match["alias"] or CHAMPION)
+        known = self._known(reference)
+        if known.version is not None:
+            return known.name, known.version
+        found = self._resolve_alias(known.name, known.alias or CHAMPION)
         return found.name, found.model_version
 
-    def _known(self, reference: str) -> re.Match[str]:
-        match = _checked(reference)
-        if match["name"] not in self.names():
-            known = ", ".join(self.names()) or "none yet: whitecrow train makes one"
-            raise UnknownModel(f"No model {match['name']!r} in {self._home} (there are: {known}).")
-        return match
+    def _known(self, reference: str) -> ModelReference:
+        parsed, names = ModelReference.parse(reference), self.names()
+        if parsed.name not in names:
+            known = ", ".join(names) or "none yet: whitecrow train makes one"
+            raise UnknownModel(f"No model {parsed.name!r} in {self._home} (there are: {known}).")
+        return parsed
 
     def _resolve_alias(self, name: str, alias: str) -> ResolvedModel:
         if alias not in (CHAMPION, CHALLENGER):
@@ -297,39 +199,3 @@ class ModelStore:
         raise UnknownModel(
             f"{name}:{model_version} has no policy. Make one: whitecrow recalibrate."
         )
-
-
-def _checked(reference: str) -> re.Match[str]:
-    match = _REFERENCE.fullmatch(reference)
-    if match is None:
-        raise UnknownModel(
-            f"A model is written NAME, NAME@champion, NAME@challenger or NAME:3. Got {reference!r}."
-        )
-    return match
-
-
-def _numbered(folder: Path) -> list[str]:
-    stems = (path.stem for path in folder.glob("*") if path.stem.isdecimal())
-    return sorted(stems, key=int)
-
-
-def _signature_of(path: Path) -> Path:
-    return path.with_name(path.name + SIGNATURE_SUFFIX)
-
-
-def _bytes_or_none(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
-
-
-def _parse_policy(path: Path, content: bytes) -> Policy:
-    policy = Policy.from_json(content, source=f"Policy {path}")
-    if content != _policy_bytes(policy):
-        raise BundleMismatch(
-            f"Policy {path} is damaged: it is not as it was written. "
-            "Restore it from a backup, or recalibrate."
-        )
-    return policy
-
-
-def _policy_bytes(policy: Policy) -> bytes:
-    return (policy.to_json() + "\n").encode()

@@ -24,7 +24,8 @@ from packaging.utils import canonicalize_name
 from infra.errors import InputError, Refusal
 from infra.settings import Settings
 from serving.live import LiveRecord, LiveRecords
-from serving.model_store import ModelStore, ResolvedModel
+from serving.model_references import ResolvedModel
+from serving.model_store import ModelStore
 from serving.verification import load_resolved
 
 _SOURCES = ("balancing", "features", "flows", "infra", "serving")

@@ -9,7 +9,8 @@ from features.velocity import velocity_plan
 from serving.decisions.opening import Recording
 from serving.live import CHALLENGER, CHAMPION
 from serving.model_changes import ModelChanges
-from serving.model_store import ModelStore, ResolvedModel, UnknownModel
+from serving.model_references import ResolvedModel, UnknownModel
+from serving.model_store import ModelStore
 from serving.online_path import OnlinePath
 from serving.refusals import RequestRefused
 from serving.rule_book import RuleBook
@@ -237,27 +238,6 @@ class ModelSource:
             name: ResolvedModel(name, record.model_version, record.policy_version)
             for name, record in self.store.live.by_alias()[CHALLENGER].items()
         }
-
-
-def load_models(
-    home: Path,
-    references: Sequence[str] = (),
-    *,
-    verify_key: str | None = None,
-    state_uri: str | None = None,
-    rules: Path | str | None = None,
-    recording: Recording | None = None,
-) -> ServedModels:
-    """Return every model that a service is to serve (:class:`ModelSource`), once and for all."""
-    source = ModelSource(
-        home,
-        references,
-        verify_key=verify_key,
-        state_uri=state_uri,
-        rules=rules,
-        recording=recording,
-    )
-    return source.load_all()
 
 
 def _challenger_of(model: ServedModel) -> dict[str, str] | None:

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 from infra.errors import WhitecrowError
 from serving.metrics.tally import ServiceTally
 from serving.model_changes import ModelChanges
-from serving.model_store import ResolvedModel
+from serving.model_references import ResolvedModel
 from serving.served_model import ServedModel
 from serving.served_models import ModelSource, ServedModels
 

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import BundleMismatch
-from serving.model_store import ModelStore, ResolvedModel
+from serving.model_references import ResolvedModel
+from serving.model_store import ModelStore
 from serving.refusals import RequestRefused
 from serving.scorer import Scorer
 

@@ -40,12 +40,13 @@ OfAmounts = Callable[[Sequence[AmountSums], Event], float]
 """Gives a feature's value from the sums of each window and the row's own event."""
 
 
-def sums_of(part: Sequence[int], *, has_squares: bool) -> AmountSums:
+def sums_of(part: Sequence[int], *, has_squares: bool, has_extremes: bool) -> AmountSums:
     """Return the sums over some stored amounts.
 
     Args:
         part: Minor units, ``MISSING`` where none counts.
         has_squares: Whether the sum of squares is wanted; otherwise it is 0.
+        has_extremes: Whether the largest and the smallest are wanted; otherwise they are 0.
     """
     if len(part) > LONG:
         return long_sums(part, has_squares=has_squares)
@@ -54,7 +55,8 @@ def sums_of(part: Sequence[int], *, has_squares: bool) -> AmountSums:
     if not part:
         return NO_AMOUNTS
     squares = sum(map(mul, part, part)) if has_squares else 0
-    return AmountSums(len(part), sum(part), squares, max(part), min(part))
+    largest, smallest = (max(part), min(part)) if has_extremes else (0, 0)
+    return AmountSums(len(part), sum(part), squares, largest, smallest)
 
 
 def joined(some: AmountSums, others: AmountSums) -> AmountSums:

@@ -28,9 +28,11 @@ CREATE INDEX IF NOT EXISTS hot ON entity (n_older) WHERE n_older > 0;
 {OLDER_SCHEMA}
 """
 
+KEYS_AT_ONCE = 500
+"""Parameters of one statement."""
+
 # Of a full segment, one event in this many stays when the others are moved.
 _KEPT_WHEN_MOVING = 4
-_KEYS_AT_ONCE = 500
 # An entity is trimmed while idle once its oldest event has outstayed this part of its time.
 _IDLE_SHARE = 4
 
@@ -97,8 +99,8 @@ class EntityRows:
     def fetch(self, keys: Iterable[str]) -> None:
         """Read the rows of these entities, many at a time."""
         wanted = [key for key in dict.fromkeys(keys) if key not in self._by_key]
-        for at in range(0, len(wanted), _KEYS_AT_ONCE):
-            part = wanted[at : at + _KEYS_AT_ONCE]
+        for at in range(0, len(wanted), KEYS_AT_ONCE):
+            part = wanted[at : at + KEYS_AT_ONCE]
             for row in self._connection.execute(f"{_SELECT} key IN ({marks(len(part))})", part):
                 self._keep(row)
 

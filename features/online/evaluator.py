@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from math import nan
 
 from features.aggregates import (
+    AMOUNT_MAX,
+    AMOUNT_MIN,
     AMOUNT_STD,
     COUNT,
     COUNT_RATIO,
@@ -152,7 +154,12 @@ def _amount_measure(plan: VelocityPlan, amounts: _Placed, window: dict[int, int]
         )
         for n, each in amounts
     )
-    return AmountMeasure(features, any(each.aggregate == AMOUNT_STD for _, each in amounts))
+    aggregates = {each.aggregate for _, each in amounts}
+    return AmountMeasure(
+        features,
+        has_squares=AMOUNT_STD in aggregates,
+        has_extremes=not aggregates.isdisjoint({AMOUNT_MAX, AMOUNT_MIN}),
+    )
 
 
 def _value_measures(

@@ -72,10 +72,12 @@ class AmountMeasure:
     Attributes:
         features: Position of each feature, and how it follows from the sums of all windows.
         has_squares: Whether a feature needs sums of squares.
+        has_extremes: Whether a feature needs the largest or the smallest.
     """
 
     features: tuple[tuple[int, OfAmounts], ...]
     has_squares: bool
+    has_extremes: bool
 
     def fill(self, out: list[float], view: View) -> None:
         """Add up the amounts of each window."""
@@ -84,12 +86,17 @@ class AmountMeasure:
             out[position] = value(sums, view.event)
 
     def _sums(self, view: View) -> list[AmountSums]:
-        amounts, has_squares = view.past.amounts, self.has_squares
+        amounts = view.past.amounts
         sums: list[AmountSums] = []
         so_far, end = NO_AMOUNTS, view.end
         for start in view.starts:
             if start < end:
-                so_far = joined(so_far, sums_of(amounts[start:end], has_squares=has_squares))
+                part = sums_of(
+                    amounts[start:end],
+                    has_squares=self.has_squares,
+                    has_extremes=self.has_extremes,
+                )
+                so_far = joined(so_far, part)
                 end = start
             sums.append(so_far)
         return sums

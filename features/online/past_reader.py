@@ -4,14 +4,13 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from features.online.entity_rows import marks
+from features.online.entity_rows import KEYS_AT_ONCE, marks
 from features.online.events import Event
 from features.online.older_segments import OlderSegments
 from features.online.past import EntityLayout, EntityPast, Past, layout_number, no_events
 from features.online.segment import Segment
 
 _SELECT = "SELECT key, n, n_older, version, packed FROM entity WHERE key IN "
-_KEYS_AT_ONCE = 500
 # Events of hot entities that are kept in memory; at most 28 bytes each with one value column.
 _MOST_CACHED = 4_000_000
 
@@ -54,8 +53,8 @@ class PastReader:
     def _rows(self, keys: set[str]) -> list[_Found]:
         wanted = sorted(keys)
         rows: list[_Found] = []
-        for at in range(0, len(wanted), _KEYS_AT_ONCE):
-            part = wanted[at : at + _KEYS_AT_ONCE]
+        for at in range(0, len(wanted), KEYS_AT_ONCE):
+            part = wanted[at : at + KEYS_AT_ONCE]
             rows += self._connection.execute(f"{_SELECT}({marks(len(part))})", part)
         return rows
 

@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from features.online.entity_rows import EntityRows
+from features.online.entity_rows import KEYS_AT_ONCE, EntityRows, marks
 from features.online.events import Event, LabelReport, json_list
 from features.online.past import MISSING, EntityLayout, report_code, stored_amount, value_code
 from features.online.segment import Record
@@ -20,6 +20,7 @@ CREATE TABLE IF NOT EXISTS event (
 ) WITHOUT ROWID;
 """
 
+_DIGESTS = "SELECT id, digest FROM event WHERE id IN"
 _FIND = "SELECT digest, time, report, places FROM event WHERE id = ?"
 _ADD = "INSERT OR IGNORE INTO event (id, digest, time, report, places) VALUES (?, ?, ?, NULL, ?)"
 _FILL = "UPDATE event SET digest = ?, time = ?, places = ? WHERE id = ?"
@@ -123,9 +124,19 @@ class Recording:
                 self.rows.replace_report(entity, time, old, new)
 
 
-def find_seen(connection: sqlite3.Connection, event: Event) -> Applied | None:
-    """Return what is known of an event's id: DUPLICATE, CONFLICT, or None for a new one."""
-    found = connection.execute(_FIND, (event.id,)).fetchone()
-    if found is None or found[0] is None:
+def find_seen(connection: sqlite3.Connection, events: Sequence[Event]) -> list[Applied | None]:
+    """Return what is known of events' ids: DUPLICATE, CONFLICT, or None for a new one."""
+    ids = [event.id for event in events]
+    digests: dict[str, bytes | None] = {}
+    for at in range(0, len(ids), KEYS_AT_ONCE):
+        part = ids[at : at + KEYS_AT_ONCE]
+        digests.update(connection.execute(f"{_DIGESTS} ({marks(len(part))})", part))
+    if not digests:
+        return [None] * len(events)
+    return [_found(digests.get(event.id), event) for event in events]
+
+
+def _found(digest: bytes | None, event: Event) -> Applied | None:
+    if digest is None:  # new, or only its label has come
         return None
-    return Applied.DUPLICATE if found[0] == event.digest else Applied.CONFLICT
+    return Applied.DUPLICATE if digest == event.digest else Applied.CONFLICT

@@ -105,7 +105,7 @@ class SqliteState:
     def seen(self, events: Sequence[Event]) -> list[Applied | None]:
         """Return what applying each event would find (:meth:`OnlineState.seen`)."""
         with self._reading():
-            return [find_seen(self._connection, event) for event in events]
+            return find_seen(self._connection, events)
 
     def apply(self, events: Sequence[Event]) -> list[Applied]:
         """Store events, each once (:meth:`OnlineState.apply`)."""

@@ -18,7 +18,7 @@ from serving.decisions.chain import verify_groups
 from serving.decisions.export import read_groups
 from serving.decisions.opening import open_recording, open_store
 from serving.request_context import RequestContext
-from serving.served_models import load_models
+from serving.served_models import ModelSource
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -33,7 +33,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("WHITECROW_HOME", str(home))
     settings = Settings()
     recording = open_recording(settings)
-    models = load_models(home, ["shop"], recording=recording)
+    models = ModelSource(home, ["shop"], recording=recording).load_all()
     for hour in range(4):
         context = RequestContext(received_at=int((NOON.timestamp() + 3600 * hour) * 1e6))
         models.by_name["shop"].answer_rows([ROW | {"ORDER_ID": hour, "AMOUNT": 300.0}], context)

@@ -8,7 +8,8 @@ from mlflow import MlflowClient
 
 from infra.ledger import Ledger
 from serving.live import CHALLENGER, CHAMPION
-from serving.model_store import ModelStore, ResolvedModel
+from serving.model_references import ResolvedModel
+from serving.model_store import ModelStore
 
 pytestmark = pytest.mark.xdist_group("trained")
 

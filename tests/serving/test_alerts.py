@@ -29,7 +29,7 @@ from serving.decisions.opening import open_recording
 from serving.decisions.sealing import LogSecret
 from serving.outcomes import OutcomeBook
 from serving.refusals import RequestRefused
-from serving.served_models import load_models
+from serving.served_models import ModelSource
 
 Score = Callable[..., list[Any]]
 SECRET = "of the receiver"
@@ -48,7 +48,7 @@ def score(settings: Settings, new_home: Any, corner_contract: dict[str, Any]) ->
         if not (settings.root / "models" / contract["name"]).exists():
             new_home(settings.root, contract=contract)
         recording = open_recording(settings)
-        models = load_models(settings.root, [contract["name"]], recording=recording)
+        models = ModelSource(settings.root, [contract["name"]], recording=recording).load_all()
         answers = models.get(None).answer_rows(rows)
         models.close()
         recording.log.close()
@@ -220,7 +220,7 @@ def test_alerts_of_a_log_on_a_server_are_the_same(
     settings = Settings(home=tmp_path, log_uri=server_log)
     new_home(tmp_path, contract=corner_contract)
     recording = open_recording(settings)
-    models = load_models(tmp_path, ["corner"], recording=recording)
+    models = ModelSource(tmp_path, ["corner"], recording=recording).load_all()
     models.get(None).answer_rows([shop_row(ORDER_ID=2, AMOUNT=900.0)])
     models.close()
     recording.log.close()

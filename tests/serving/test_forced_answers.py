@@ -11,7 +11,7 @@ import pytest
 from serving.access.admission import Limits
 from serving.access.gate import Gate
 from serving.http import ScoringApp
-from serving.served_models import load_models
+from serving.served_models import ModelSource
 
 Ask = Callable[..., httpx.Response]
 
@@ -20,7 +20,7 @@ def _asker(home: Path, *, test_identities: bool) -> Ask:
     app = ScoringApp()
     gate = Gate(home / "whitecrow.db", address="127.0.0.1")
     app.guard(gate, Limits(deadline_seconds=0.1), test_identities=test_identities)
-    app.serve(load_models(home))
+    app.serve(ModelSource(home).load_all())
 
     async def send(method: str, path: str, **request: Any) -> httpx.Response:
         transport = httpx.ASGITransport(app)

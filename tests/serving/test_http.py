@@ -13,7 +13,7 @@ import pytest
 from serving.http import ScoringApp
 from serving.scorer import Scorer
 from serving.served_model import ServedModel
-from serving.served_models import ServedModels, load_models
+from serving.served_models import ModelSource, ServedModels
 
 ERROR_KEYS = {"code", "message", "field", "retry"}
 ANSWER_KEYS = {
@@ -226,7 +226,7 @@ def test_several_models_answer_under_their_names(
     app = ScoringApp()
     ask = _asker(app)
 
-    app.serve(load_models(tmp_path))
+    app.serve(ModelSource(tmp_path).load_all())
     nameless = ask("POST", "/v1/score", json=shop_row())
     named = {name: ask("POST", f"/v1/models/{name}/score", json=shop_row()).json()
              for name in ("shop", "outlet")}  # fmt: skip
@@ -234,7 +234,7 @@ def test_several_models_answer_under_their_names(
     assert (nameless.status_code, nameless.json()["error"]["code"]) == (404, "unknown_model")
     assert named["outlet"]["risk_score"] > named["shop"]["risk_score"]
 
-    app.serve(load_models(tmp_path, ["outlet", "shop"]))
+    app.serve(ModelSource(tmp_path, ["outlet", "shop"]).load_all())
     assert ask("POST", "/v1/score", json=shop_row()).json()["model"]["name"] == "outlet"
 
 

@@ -47,9 +47,9 @@ def test_a_bundle_is_loaded_and_a_request_answered_with_them_forbidden(store: Mo
         import asyncio, json
         from pathlib import Path
         from serving.http import ScoringApp
-        from serving.served_models import load_models
+        from serving.served_models import ModelSource
 
-        models = load_models(Path({str(store.bundle_folder("shop", "1").parents[2])!r}))
+        models = ModelSource(Path({str(store.bundle_folder("shop", "1").parents[2])!r})).load_all()
         app = ScoringApp()
         app.serve(models)
         request = models.get("shop").scorer.bundle.golden.requests[0].encode()

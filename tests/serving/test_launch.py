@@ -23,7 +23,8 @@ from serving.launch import (
     serve,
     wait_until_ready,
 )
-from serving.model_store import ModelStore, UnknownModel
+from serving.model_references import UnknownModel
+from serving.model_store import ModelStore
 
 
 def _home(store: ModelStore) -> Path:

@@ -9,7 +9,8 @@ from flows.policy_release import _point_challenger
 from flows.promotion import Change, promote
 from infra.settings import Settings
 from serving.live import CHALLENGER, LiveRecord, LiveRecordChanged, LiveRecords
-from serving.model_store import ModelStore, ResolvedModel
+from serving.model_references import ResolvedModel
+from serving.model_store import ModelStore
 
 FIRST, SECOND = LiveRecord("1", "1", 1), LiveRecord("2", "3", 5)
 

@@ -12,7 +12,8 @@ from infra.errors import InputError
 from infra.signing import SignatureRefused, SigningKey
 from serving.bundle import BundleMismatch
 from serving.live import CHALLENGER, LiveRecord
-from serving.model_store import ModelStore, UnknownModel
+from serving.model_references import UnknownModel
+from serving.model_store import ModelStore
 from serving.scorer import Scorer
 from serving.verification import load_scorer
 

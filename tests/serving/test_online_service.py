@@ -17,7 +17,7 @@ from features.online.events import Event
 from features.online.opening import open_state
 from serving.http import ScoringApp
 from serving.launch import free_port, running_service, wait_until_ready
-from serving.served_models import load_models
+from serving.served_models import ModelSource
 
 
 @contextmanager
@@ -60,7 +60,7 @@ class InProcess:
 def in_process(home: Path, **options: Any) -> Iterator[InProcess]:
     """The application for the state folder's model."""
     app = ScoringApp()
-    models = load_models(home, **options)
+    models = ModelSource(home, **options).load_all()
     app.serve(models)
     yield InProcess(app)
     models.close()

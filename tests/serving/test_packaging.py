@@ -18,7 +18,7 @@ from infra.settings import Settings
 from infra.signing import SigningKey
 from serving.bundle import BundleMismatch
 from serving.launch import free_port
-from serving.model_store import UnknownModel
+from serving.model_references import UnknownModel
 from serving.packaging import PackageMissing, PackagingFailed, package_service, pinned_requirements
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -14,7 +14,8 @@ import pytest
 from infra.signing import SigningKey
 from serving.http import ScoringApp
 from serving.live import LiveRecord
-from serving.model_store import ModelStore, ResolvedModel
+from serving.model_references import ResolvedModel
+from serving.model_store import ModelStore
 from serving.served_models import ModelSource
 from serving.swapping import ModelSwapper, freeze_garbage_collection
 

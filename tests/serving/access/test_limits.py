@@ -13,7 +13,7 @@ from serving.access.admission import Limits
 from serving.access.gate import Gate
 from serving.http import ScoringApp
 from serving.online_path import OnlinePath
-from serving.served_models import load_models
+from serving.served_models import ModelSource
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def hanging(
     app = ScoringApp()
     gate = Gate(tmp_path / "whitecrow.db", address="127.0.0.1")
     app.guard(gate, Limits(deadline_seconds=0.05, batch_deadline_seconds=0.05, max_under_way=3))
-    app.serve(load_models(tmp_path))
+    app.serve(ModelSource(tmp_path).load_all())
     go_on = threading.Event()
     decide = OnlinePath.decide
 

@@ -14,7 +14,7 @@ from infra.settings import Settings
 from serving.decisions.opening import Recording, open_recording, open_store
 from serving.decisions.store import DecisionStore
 from serving.served_model import ServedModel
-from serving.served_models import load_models
+from serving.served_models import ModelSource
 
 SERVER = os.environ.get("WHITECROW_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432")
 
@@ -45,7 +45,7 @@ class LogPlace:
     def serve(self, name: str = "shop", **values: Any) -> ServedModel:
         """A model of the state folder that writes its decisions down here."""
         recording = self.recording(**values)
-        models = load_models(self.home, [name], recording=recording)
+        models = ModelSource(self.home, [name], recording=recording).load_all()
         self.opened.insert(0, models)
         model = models.by_name[name]
         model.log = recording.log  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ them equal.
 
 import operator
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -33,7 +33,8 @@ class _Check:
     """One rule on one column: over a table as an expression, over one value as a function.
 
     Attributes:
-        is_bound: Whether the lowest or the highest of some numbers breaks it if any does.
+        outermost: Picks the number that breaks it if any of some numbers does; None where no
+            number does so for all.
         is_about_null: Whether only a missing value breaks it.
     """
 
@@ -41,7 +42,7 @@ class _Check:
     column: str
     over_table: pl.Expr
     over_value: Callable[[Any], bool]
-    is_bound: bool = False
+    outermost: Callable[[list[Any]], Any] | None = None
     is_about_null: bool = False
 
 
@@ -84,22 +85,23 @@ class RowRules:
         found = {}
         for column, checks in self._by_column.items():
             values = [row.get(column) for row in rows]
+            has_missing = None in values
             for check in checks:
-                if any(map(check.over_value, self._telling(check, values))):
-                    found[check.flag] = np.array([check.over_value(value) for value in values])
+                if self._may_break(check, values, has_missing=has_missing):
+                    mask = [check.over_value(value) for value in values]
+                    if any(mask):
+                        found[check.flag] = np.array(mask)
         return found
 
-    def _telling(self, check: _Check, values: list[Any]) -> Collection[Any]:
-        """Return few of the values, one of which breaks a rule if any of them does."""
+    def _may_break(self, check: _Check, values: list[Any], *, has_missing: bool) -> bool:
+        """Return False only if none of a column's values breaks a rule."""
         if check.is_about_null:
-            return [None] if None in values else []
-        if check.is_bound and check.column in self._ordered:
-            known = [value for value in values if value is not None] if None in values else values
-            outer = [min(known), max(known)] if known else []
-            # What is no number has no place in an order; the first value decides whether it shows.
-            if all(value == value for value in outer):  # noqa: PLR0124 - NaN
-                return outer
-        return set(values)
+            return has_missing
+        if check.outermost is not None and not has_missing and check.column in self._ordered:
+            outermost = check.outermost(values)
+            if outermost == outermost:  # noqa: PLR0124 - NaN has no place in an order
+                return check.over_value(outermost)
+        return any(map(check.over_value, set(values)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +147,11 @@ def _checks(column: str, rule: ColumnRule, numbers: _Numbers | None) -> Iterator
     if rule.min is not None:
         below = _over_number(numbers, operator.lt, rule.min)
         flag = f"rule:{column}.min"
-        yield _Check(flag, column, numbers.over_table < rule.min, below, is_bound=True)
+        yield _Check(flag, column, numbers.over_table < rule.min, below, min)
     if rule.max is not None:
         above = _over_number(numbers, operator.gt, rule.max)
         flag = f"rule:{column}.max"
-        yield _Check(flag, column, numbers.over_table > rule.max, above, is_bound=True)
+        yield _Check(flag, column, numbers.over_table > rule.max, above, max)
     if numbers.over_value is not _number:
         return
     if rule.values is not None:

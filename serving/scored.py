@@ -17,6 +17,8 @@ from serving.answer_shapes import Reason
 
 # A frozen dataclass costs many times what these do to make, and each row has one.
 
+_FLOAT32, _INT64 = np.dtype("<f4"), np.dtype("<i8")
+
 T = TypeVar("T")
 
 
@@ -95,8 +97,8 @@ def scored_rows(
         score_map.false_positive_rate_at(batch.risk_score).tolist(),
         repeat(None) if alerts_per_day is None else alerts_per_day.tolist(),
         map(tuple, batch.logits.tolist()),
-        _bytes_by_row(batch.arrays.numeric.astype("<f4", copy=False)),
-        _bytes_by_row(batch.arrays.categorical.astype("<i8", copy=False)),
+        _bytes_by_row(batch.arrays.numeric, _FLOAT32),
+        _bytes_by_row(batch.arrays.categorical, _INT64),
         strict=False,
     )
     return list(starmap(ScoredRow, per_row))
@@ -125,11 +127,11 @@ def _by_row(given: dict[int, tuple[T, ...]], n_rows: int) -> Iterable[tuple[T, .
     return [given.get(at, ()) for at in range(n_rows)] if given else repeat((), n_rows)
 
 
-def _bytes_by_row(values: NDArray[Any]) -> Iterable[bytes]:
-    width = values.shape[1] * values.itemsize
+def _bytes_by_row(values: NDArray[Any], dtype: np.dtype[Any]) -> Iterable[bytes]:
+    width = values.shape[1] * dtype.itemsize
     if not width:
         return repeat(b"", len(values))
-    content = values.tobytes()
+    content = values.astype(dtype, copy=False).tobytes()
     return [content[at : at + width] for at in range(0, len(content), width)]
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from features.contract import parse_contract
 from features.contract_blocks import ColumnRule, Expectations
@@ -78,6 +80,59 @@ def test_a_pattern_matches_the_whole_text_with_look_ahead(shop_contract) -> None
     assert RowRules(contract).broken(frame)["rule:COUNTRY.pattern"].tolist() == [
         False, True, True, False,
     ]  # fmt: skip
+
+
+_amounts = st.none() | st.sampled_from([-1.0, 0.0, 5.0, 100.0, 100.5])
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "AMOUNT": _amounts,
+                "DISTANCE": _amounts,
+                "COUNTRY": st.none() | st.sampled_from(["5", "-1", "1e3", "x", ""]),
+                "DEVICE": st.none() | st.sampled_from(["1", "2", "3"]),
+            }
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rows_of_a_request_break_what_the_rows_of_a_table_break(
+    shop_contract, rows: list[dict[str, Any]]
+) -> None:
+    rules = {
+        "AMOUNT": {"min": 0, "max": 100, "null": False},
+        "DISTANCE": {"values": [0, 5], "max": 100},
+        "COUNTRY": {"min": 0, "max": 100},
+        "DEVICE": {"null": False, "pattern": "[12]"},
+    }
+    contract = parse_contract(shop_contract | {"expectations": rules}, source="tests")
+    types = dict.fromkeys(rows[0], pl.String) | dict.fromkeys(["AMOUNT", "DISTANCE"], pl.Float64)
+
+    by_row = RowRules(contract).broken_by(rows)
+    by_table = RowRules(contract).broken(pl.DataFrame(rows, schema=types))
+
+    assert {flag: mask.tolist() for flag, mask in by_row.items()} == {
+        flag: mask.tolist() for flag, mask in by_table.items()
+    }
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_what_is_no_number_hides_no_row_that_breaks_a_bound(shop_contract, at: int) -> None:
+    rules = {"AMOUNT": {"min": 0, "max": 100}}
+    contract = parse_contract(shop_contract | {"expectations": rules}, source="tests")
+    amounts = [-1.0, 101.0]
+    amounts.insert(at, float("nan"))
+
+    broken = RowRules(contract).broken_by([{"AMOUNT": amount} for amount in amounts])
+
+    assert {flag: mask.tolist() for flag, mask in broken.items()} == {
+        "rule:AMOUNT.min": [amount < 0 for amount in amounts],
+        "rule:AMOUNT.max": [amount > 100 for amount in amounts],
+    }
 
 
 def test_a_bound_on_a_time_in_numbers_is_about_the_number(shop_contract) -> None:

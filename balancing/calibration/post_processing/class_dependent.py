@@ -3,6 +3,7 @@
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
@@ -46,7 +47,11 @@ class ClassDependentTemperatures(PostProcessingSettings):
     def apply(self, logits: ArrayLike, segment: ArrayLike | None = None) -> FloatArray:
         """Return the tempered logits, ``(n_rows, n_classes)`` -> the same; segments do nothing."""
         del segment
-        return apply_temperatures(logits, self.temperatures, self.mean_logits)
+        return apply_temperatures(logits, self.temperatures, self._centres)
+
+    @cached_property
+    def _centres(self) -> FloatArray:
+        return np.array(self.mean_logits, dtype=np.float64)
 
     @property
     def threshold(self) -> float:

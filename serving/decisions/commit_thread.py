@@ -25,9 +25,6 @@ MOST_KEPT = 10_000
 """Decisions kept in memory while the log is away, where the settings allow it; about 30 MB."""
 
 _MOST_AT_ONCE = 512
-_GATHERING_SECONDS = 0.0002
-"""Waited for each request of the group before; next to nothing where requests come singly."""
-_MOST_GATHERING_SECONDS = 0.004
 _IDLE_SECONDS = 5.0
 _CLOSE_SECONDS = 10.0
 
@@ -64,7 +61,6 @@ class CommitThread:
         self._away: LogUnreachable | None = None
         self._away_until = 0.0
         self._is_closing = False
-        self._n_last = 0
         self.n_waiting = 0
         self.n_committed = 0
         with suppress(LogUnreachable):
@@ -152,19 +148,12 @@ class CommitThread:
                 is_pausing = self._away is not None and time.monotonic() < self._away_until
                 if is_pausing and not self._is_closing:
                     continue
-            self._gather()
-            with self._wake:
                 taken = self._take()
             self._commit(taken)
             while is_last and self._kept and self._away is None:
                 self._commit([])
             if is_last:
                 return
-
-    def _gather(self) -> None:
-        """Where many ask at once, wait a moment for more: a commit costs the same for all."""
-        if self._n_last > 1 and not self._is_closing:
-            time.sleep(min(_MOST_GATHERING_SECONDS, self._n_last * _GATHERING_SECONDS))
 
     def _nap(self) -> float:
         if self._away is not None:
@@ -179,7 +168,6 @@ class CommitThread:
             n += len(submission.entries)
             taken.append(submission)
         self.n_waiting -= n
-        self._n_last = len(taken)
         return taken
 
     def _commit(self, taken: list[Submission]) -> None:

@@ -174,14 +174,21 @@ class GroupWriter:
         for at, key in enumerate(keys):
             if key is not None:
                 first.setdefault(key, at)
-        taken = self._taken(transaction, entries, first, now)
-        is_new = [
-            key is None or (first[key] == at and key not in taken) for at, key in enumerate(keys)
-        ]
-        new = [entry for entry, is_it in zip(entries, is_new, strict=True) if is_it]
+        taken = self._taken(transaction, entries, first, now) if first else {}
+        new = entries
+        if taken or len(first) + keys.count(None) < len(keys):
+            new = [
+                entry
+                for at, (entry, key) in enumerate(zip(entries, keys, strict=True))
+                if key is None or (key not in taken and first[key] == at)
+            ]
         if new:
             self._append(transaction, new, commit, now)
-        commit.verdicts = self._verdicts(keys, is_new, taken, commit.group)
+        if len(new) == len(entries):
+            begin = self._sequence + 1
+            commit.verdicts = [Verdict(at) for at in range(begin, begin + len(new))]
+        else:
+            commit.verdicts = self._verdicts(keys, taken, commit.group)
 
     def _taken(
         self,
@@ -191,8 +198,6 @@ class GroupWriter:
         now: int,
     ) -> dict[bytes, Answered]:
         """Claim the keys of the first of each kind; return what was decided under them before."""
-        if not first:
-            return {}
         drafts = [entries[at].draft for at in first.values()]
         contents = b"".join([draft.identity.content for draft in drafts])
         claims = Claims(b"".join(first), contents, _packed_ids(drafts))
@@ -201,23 +206,23 @@ class GroupWriter:
     def _verdicts(
         self,
         keys: Sequence[bytes | None],
-        is_new: Sequence[bool],
         taken: Mapping[bytes, Answered],
         group: Group | None,
     ) -> list[Verdict]:
+        """Return what became of entries of which some were decided before, or come twice."""
         sequence = self._sequence
         verdicts = []
         written: dict[bytes, int] = {}
-        for key, is_it in zip(keys, is_new, strict=True):
-            if is_it:
+        for key in keys:
+            if key is not None and key in taken:
+                verdicts.append(Verdict(None, taken[key]))
+            elif key is not None and key in written:
+                verdicts.append(Verdict(None, _decided_with(group, written[key])))
+            else:
                 sequence += 1
                 verdicts.append(Verdict(sequence))
                 if key is not None:
                     written[key] = sequence
-            else:
-                assert key is not None, "what has no key is new"
-                earlier = taken.get(key) or _decided_with(group, written[key])
-                verdicts.append(Verdict(None, earlier))
         return verdicts
 
     def _append(

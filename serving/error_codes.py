@@ -34,7 +34,6 @@ ERROR_CODES = (
     ErrorCode(404, "unknown_path", "No such route"),
     ErrorCode(404, "unknown_model", "No such model, or no default among several"),
     ErrorCode(404, "unknown_decision", "No such decision, or it was retired"),
-    ErrorCode(404, "no_online_state", "Labels for a model without features over time"),
     ErrorCode(405, "method_not_allowed", "Another method than the Allow header names"),
     ErrorCode(408, "head_too_slow", "The request's headers did not arrive in time", retry=True),
     ErrorCode(408, "body_too_slow", "The request's body did not arrive in time", retry=True),

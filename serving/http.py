@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from features.online.events import LabelReport
+from features.online.state import LabelCounts
 from serving.access.admission import Admission, Limits
 from serving.access.gate import ANYBODY, Caller, Gate
 from serving.answers import encode
@@ -185,10 +186,13 @@ class ScoringApp:
             return ANYBODY
         return self._gate.admit(headers, route.needs)
 
-    def _keep_outcomes(self, model: ServedModel, reports: Sequence[LabelReport]) -> None:
-        if self.outcomes is not None and self.decision_log is not None:
-            contract = model.scorer.bundle.contract
-            self.outcomes.record_labels(contract, self.decision_log.secret, reports)
+    def _keep_outcomes(
+        self, model: ServedModel, reports: Sequence[LabelReport]
+    ) -> LabelCounts | None:
+        if self.outcomes is None or self.decision_log is None:
+            return None
+        contract = model.scorer.bundle.contract
+        return self.outcomes.record_labels(contract, self.decision_log.secret, reports)
 
     def _take(self, name: str | None) -> ServedModel:
         """Return a model that stays whole until it is given back, also if it is swapped."""
@@ -202,16 +206,14 @@ class ScoringApp:
         self, model: ServedModel, body: bytes, send: Send, *, caller: Caller, headers: Headers
     ) -> None:
         caller.take_rows(1)
-        row = parse_row(body)
-        finish_stage("parse")
         if self._forced is not None:
-            forced = self._forced.find(model.scorer, row)
+            forced = self._forced.find(model.scorer, parse_row(body))
             if forced is not None:
                 await _send_whole(send, 200, encode(await forced.result()))
                 return
         context = _context(caller, headers, self._limits.deadline_seconds)
         self._admission.enter()
-        answered = await score_one(model, row, context, self._admission.leave)
+        answered = await score_one(model, body, context, self._admission.leave)
         await _send_whole(send, 200, answered)
 
     async def _take_labels(

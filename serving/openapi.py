@@ -71,8 +71,7 @@ def openapi_document(models: ServedModels) -> dict[str, Any]:
         for prefix in (*prefixes, f"/v1/models/{scorer.name}"):
             paths[f"{prefix}/score"] = {"post": _score_operation(scorer, example, prefix)}
             paths[f"{prefix}/score/batch"] = {"post": _batch_operation(scorer, example, prefix)}
-            if model.waits_for_state:
-                paths[f"{prefix}/labels"] = {"post": _labels_operation(scorer, example, prefix)}
+            paths[f"{prefix}/labels"] = {"post": _labels_operation(scorer, example, prefix)}
         paths[f"/v1/models/{scorer.name}"] = {"get": _read_operation(f"Versions of {scorer.name}")}
     if models.default is not None:
         paths["/v1/model"] = {"get": _read_operation("Versions of the default model")}
@@ -178,7 +177,7 @@ def _labels_operation(scorer: Scorer, example: tuple[Any, Any], prefix: str) -> 
         "source": "chargeback",
     }
     return _operation(
-        f"Report what became of rows to {scorer.name}; labels feed its label rates",
+        f"Report what became of rows of {scorer.name}: closes alerts, feeds label rates",
         f"{prefix}/labels",
         body=_content(_object(labels=reports), {"labels": [report]}),
         answer_content=_content(

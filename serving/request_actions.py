@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from features.online.events import LabelReport
+from features.online.state import LabelCounts
 from serving.answers import Answer, RepeatedAnswer, encode, encode_answer
 from serving.label_requests import LabelReader
 from serving.refusals import RequestRefused, internal_error
 from serving.request_context import MICROSECONDS_PER_SECOND, RequestContext
-from serving.request_json import parse_row
 from serving.request_trace import RequestTrace, finish_stage
 from serving.row_request import Outcome
 from serving.served_model import ServedModel
@@ -28,20 +28,20 @@ def held(act: Act, model: ServedModel, body: bytes, context: RequestContext) -> 
 
 
 async def score_one(
-    model: ServedModel, row: dict[str, Any], context: RequestContext, done: Callable[[], None]
+    model: ServedModel, body: bytes, context: RequestContext, done: Callable[[], None]
 ) -> bytes:
     """Return the answer to a row as JSON.
 
     Args:
         model: That decides.
-        row: As its client sends it.
+        body: JSON of the row.
         context: Of the request.
         done: Called once no work on the row is left, be the request given up or not.
 
     Raises:
         RequestRefused: If the row gets none.
     """
-    outcome = await model.answer_row(row, context, done)
+    outcome = await model.answer_body(body, context, done)
     if isinstance(outcome, Exception):
         raise outcome
     if context.trace is not None:
@@ -54,7 +54,7 @@ def report_labels(
     body: bytes,
     context: RequestContext,
     *,
-    keep: Callable[[ServedModel, Sequence[LabelReport]], None] | None = None,
+    keep: Callable[[ServedModel, Sequence[LabelReport]], LabelCounts | None],
 ) -> bytes:
     """Return what became of reported labels as JSON.
 
@@ -62,7 +62,7 @@ def report_labels(
         model: That takes them.
         body: JSON.
         context: Of the request.
-        keep: Writes them down as outcomes, once the model has taken them.
+        keep: Writes them down as outcomes, once the model has taken them; None where nobody does.
 
     Raises:
         RequestRefused: If one of them is at fault, or the store does not answer.
@@ -71,9 +71,8 @@ def report_labels(
     arrived = datetime.fromtimestamp(context.received_at / MICROSECONDS_PER_SECOND, UTC)
     reports = reader.read(body, arrived=arrived)
     counts = model.report_labels(reports)
-    if keep is not None:
-        keep(model, reports)
-    return encode(asdict(counts))
+    kept = keep(model, reports)
+    return encode(asdict(counts or kept or LabelCounts(0, 0, unknown=len(reports))))
 
 
 def score_batch_held(
@@ -87,13 +86,8 @@ def score_batch_held(
 
 def _score_batch(model: ServedModel, bodies: list[msgspec.Raw], context: RequestContext) -> bytes:
     """Return the batch's JSON: an answer a row, in order, or the row's error in its place."""
-    results: list[Any] = [_parsed(body) for body in bodies]
-    finish_stage("parse")
-    sound = [at for at, result in enumerate(results) if not isinstance(result, RequestRefused)]
-    outcomes = model.answer_rows([results[at] for at in sound], context, sound)
-    for at, outcome in zip(sound, outcomes, strict=True):
-        results[at] = outcome
-    return encode({"results": [_in_batch(result, context.trace) for result in results]})
+    outcomes = model.answer_bodies(bodies, context)
+    return encode({"results": [_in_batch(outcome, context.trace) for outcome in outcomes]})
 
 
 def _in_batch(outcome: Outcome, trace: RequestTrace | None) -> Any:
@@ -108,10 +102,3 @@ def _in_batch(outcome: Outcome, trace: RequestTrace | None) -> Any:
         if refusal is not outcome:
             trace.error = outcome
     return refusal.to_json()
-
-
-def _parsed(body: msgspec.Raw) -> dict[str, Any] | RequestRefused:
-    try:
-        return parse_row(body)
-    except RequestRefused as refusal:
-        return refusal

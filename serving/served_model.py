@@ -2,15 +2,21 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
+
+import msgspec
 
 from features.online.events import LabelReport
 from features.online.state import LabelCounts
+from serving.decisions.record import Identity
 from serving.decisions.recorder import Recorder
 from serving.gathering import RowGatherer
 from serving.online_path import OnlinePath
 from serving.refusals import RequestRefused
 from serving.request_context import RequestContext
+from serving.request_trace import finish_stage
+from serving.requests import TypedRow
 from serving.row_request import Outcome, RowRequest
 from serving.scorer import Scorer
 from serving.shadow import Shadow
@@ -47,8 +53,10 @@ class ServedModel:
         if path is not None:
             path.recorder = recorder
         self._path = path or StatelessPath(scorer, recorder)
-        self._gatherer = RowGatherer(self._decide_soon, one_by_one=self._path.one_by_one)
         self.users = UseCount()
+        # Not a method of this object: a circle of references would outlive a swapped model.
+        decide = partial(_decide_soon, self._path, self.users)
+        self._gatherer = RowGatherer(decide, one_by_one=self._path.one_by_one)
         self.loaded_at = datetime.now(UTC)
         self.shadow_refusal: dict[str, str] | None = None
         self._let_go = let_go
@@ -67,11 +75,6 @@ class ServedModel:
     def shadow(self, shadow: Shadow | None) -> None:
         self._path.shadow = shadow
 
-    @property
-    def waits_for_state(self) -> bool:
-        """Whether an answer takes more than arithmetic: a file or a server is read and written."""
-        return self.path is not None
-
     def answer_rows(
         self,
         rows: Sequence[Mapping[str, Any]],
@@ -88,55 +91,57 @@ class ServedModel:
         Raises:
             RequestRefused: If the client's ``Idempotency-Key`` is no good.
         """
-        outcomes: list[Any] = self._read(rows, context or RequestContext(), places)
-        good = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, RowRequest)]
-        if good:
-            decided = self._path.decide([outcomes[at] for at in good])
-            for at, outcome in zip(good, decided, strict=True):
-                outcomes[at] = outcome
-        return outcomes
+        read = self.scorer.read_rows(rows)
+        return self._decided(self._identified(read, context or RequestContext(), places))
 
-    async def answer_row(
-        self,
-        row: Mapping[str, Any],
-        context: RequestContext,
-        done: Callable[[], None] = lambda: None,
+    def answer_bodies(
+        self, bodies: Sequence[msgspec.Raw], context: RequestContext
+    ) -> list[Outcome]:
+        """Return what becomes of each row of a batch, in order; may block.
+
+        Args:
+            bodies: JSON of each row.
+            context: Of the request.
+
+        Raises:
+            RequestRefused: If the client's ``Idempotency-Key`` is no good.
+        """
+        read = self.scorer.read_bodies(bodies)
+        finish_stage("parse")
+        return self._decided(self._identified(read, context, range(len(bodies))))
+
+    async def answer_body(
+        self, body: bytes, context: RequestContext, done: Callable[[], None] = lambda: None
     ) -> Outcome:
         """Return what becomes of one row, without blocking the event loop.
 
         It is decided together with the rows of other requests that are at hand.
 
         Args:
-            row: As its client sends it.
+            body: JSON of the row.
             context: Of its request.
             done: Called once no work on it is left, be it given up or not.
 
         Raises:
-            RequestRefused: If the client's ``Idempotency-Key`` is no good.
+            RequestRefused: If the row is not fit to be scored, or its ``Idempotency-Key`` no good,
+                or its time is over.
         """
         try:
-            (request,) = self._read([row], context, None)
+            read = self.scorer.read_body(body)
+            (request,) = self._identified([read], context, None)
+            finish_stage("parse")
         except BaseException:
             done()
             raise
-        if isinstance(request, RequestRefused):
-            done()
-            return request
         return await self._gatherer.outcome(request, done)
 
-    def report_labels(self, reports: Sequence[LabelReport]) -> LabelCounts:
-        """Feed labels to the features that look back at them.
+    def report_labels(self, reports: Sequence[LabelReport]) -> LabelCounts | None:
+        """Feed labels to the features that look back at them; None where none does.
 
         Raises:
-            RequestRefused: If the model has no such state, or it does not answer.
+            RequestRefused: If the state does not answer.
         """
-        if self.path is None:
-            raise RequestRefused(
-                "no_online_state",
-                f"Model {self.name} has no features over time: it takes no labels.",
-                status=404,
-            )
-        return self.path.report_labels(reports)
+        return None if self.path is None else self.path.report_labels(reports)
 
     def close(self) -> None:
         """Let go of the online state."""
@@ -145,25 +150,37 @@ class ServedModel:
         elif self.path is not None:
             self.path.close()
 
-    def _read(
+    def _identified(
         self,
-        rows: Sequence[Mapping[str, Any]],
+        read: Sequence[TypedRow | RequestRefused],
         context: RequestContext,
         places: Sequence[int] | None,
-    ) -> list[RowRequest | RequestRefused]:
-        """Return each row typed and identified, or its refusal."""
-        outcomes: list[Any] = self.scorer.read_rows(rows)
-        good = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, dict)]
-        typed = [outcomes[at] for at in good]
-        identities: Sequence[Any] = [None] * len(typed)
-        if self.recorder is not None and typed:
+    ) -> list[Any]:
+        """Return a :class:`RowRequest` for each row that could be read."""
+        good = [at for at, row in enumerate(read) if isinstance(row, dict)]
+        rows: list[Any] = [read[at] for at in good]
+        identities: Sequence[Identity | None] = [None] * len(rows)
+        if self.recorder is not None and rows:
             of_good = None if places is None else [places[at] for at in good]
-            identities = self.recorder.identify(typed, context, of_good)
-        for at, row, identity in zip(good, typed, identities, strict=True):
+            identities = self.recorder.identify(rows, context, of_good)
+        outcomes: list[Any] = list(read)
+        for at, row, identity in zip(good, rows, identities, strict=True):
             outcomes[at] = RowRequest(row, context, identity)
         return outcomes
 
-    async def _decide_soon(self, requests: Sequence[RowRequest]) -> Sequence[Outcome]:
-        # The requests hold the model, too, but they may be given up before this ends.
-        with self.users:
-            return await self._path.decide_soon(requests)
+    def _decided(self, outcomes: list[Any]) -> list[Outcome]:
+        """Return what becomes of each request among these; refusals are in their places."""
+        asked = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, RowRequest)]
+        if asked:
+            decided = self._path.decide([outcomes[at] for at in asked])
+            for at, outcome in zip(asked, decided, strict=True):
+                outcomes[at] = outcome
+        return outcomes
+
+
+async def _decide_soon(
+    path: OnlinePath | StatelessPath, users: UseCount, requests: Sequence[RowRequest]
+) -> Sequence[Outcome]:
+    # The requests hold the model, too, but they may be given up before this ends.
+    with users:
+        return await path.decide_soon(requests)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from serving.answers import Answer, RepeatedAnswer, answer
+from serving.answers import Answer, RepeatedAnswer, answers
 from serving.decisions.group_writer import Entry
 from serving.decisions.recorder import Recorded, Recorder
 from serving.request_trace import share_stages
@@ -75,15 +75,17 @@ class StatelessPath:
         begun = _Begun(requests, [])
         scored = scored_apart(self._scorer, [request.row for request in requests])
         share_stages()
+        fit = [row for row in scored if isinstance(row, ScoredRow)]
+        given = iter(answers(fit, self._scorer))
         for at, (request, row) in enumerate(zip(requests, scored, strict=True)):
             if not isinstance(row, ScoredRow):
                 begun.outcomes.append(row)
                 continue
-            given = answer(row, self._scorer)
-            begun.outcomes.append(given)
+            answer = next(given)
+            begun.outcomes.append(answer)
             if self.recorder is not None:
                 begun.places.append(at)
-                begun.entries.append(self.recorder.entry(request, row, given))
+                begun.entries.append(self.recorder.entry(request, row, answer))
         return begun
 
     def _finish(self, begun: _Begun, recorded: Sequence[Recorded]) -> list[Outcome]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from serving.answers import encode
 from serving.gathering import MOST_TOGETHER, RowGatherer
 from serving.refusals import RequestRefused
 from serving.request_context import RequestContext
@@ -180,7 +181,8 @@ def test_what_breaks_one_row_breaks_no_other(
     rows = [shop_row(ORDER_ID=number) for number in (1, 2, 3)]
 
     async def main() -> list[Any]:
-        return await asyncio.gather(*(model.answer_row(each, RequestContext()) for each in rows))
+        bodies = [encode(each) for each in rows]
+        return await asyncio.gather(*(model.answer_body(b, RequestContext()) for b in bodies))
 
     for before, broken, after in (asyncio.run(main()), model.answer_rows(rows)):
         assert (before.id, after.id) == ("1", "3")

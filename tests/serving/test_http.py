@@ -120,10 +120,6 @@ def test_a_single_row_and_a_batch_give_the_same_scores(ask: Ask, shop_row) -> No
         ("POST", "/v1/model", {}, 405, "method_not_allowed"),
         ("POST", "/metrics", {}, 405, "method_not_allowed"),
         ("GET", "/v1/labels", {}, 405, "method_not_allowed"),
-        (
-            "POST", "/v1/labels", {"json": {"labels": [{"id": 1, "label": 1}]}},
-            404, "no_online_state",
-        ),
         ("POST", "/v1/models/shop/labels", {"json": {"labels": [1]}}, 422, "wrong_type"),
         ("POST", "/v1/score", {"content": b"{"}, 400, "malformed_json"),
         ("POST", "/v1/score", {"content": b'{"AMOUNT": NaN}'}, 400, "malformed_json"),
@@ -194,7 +190,7 @@ def test_a_slow_body_is_given_up(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_failure_of_ours_says_so_and_nothing_more(
     ask: Ask, shop_row, scorer: Scorer, monkeypatch: pytest.MonkeyPatch, caplog
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret detail")
 
     monkeypatch.setattr(Scorer, "score_typed", fail)

@@ -21,6 +21,7 @@ def document(scorer: Scorer) -> dict[str, Any]:
 def test_every_route_of_a_model_is_listed(document: dict[str, Any]) -> None:
     assert set(document["paths"]) == {
         "/v1/score", "/v1/score/batch", "/v1/models/shop/score", "/v1/models/shop/score/batch",
+        "/v1/labels", "/v1/models/shop/labels",
         "/v1/models/shop", "/v1/model", "/v1/models", "/v1/decisions/{decision_id}",
     }  # fmt: skip
 
@@ -58,7 +59,7 @@ def test_every_reference_and_operation_id_resolves(document: dict[str, Any]) -> 
            for operation in methods.values() if "operationId" in operation]  # fmt: skip
 
     assert references <= set(document["components"]["schemas"])
-    assert len(ids) == len(set(ids)) == 4
+    assert len(ids) == len(set(ids)) == 6
 
 
 def test_the_page_needs_nothing_from_elsewhere(document: dict[str, Any], scorer: Scorer) -> None:

@@ -24,6 +24,15 @@ def test_it_scores_a_row_and_a_batch(client: httpx.Client, shop_row) -> None:
     assert batch.json()["results"][1]["error"]["code"] == "missing_field"
 
 
+def test_labels_are_kept_without_features_over_time(client: httpx.Client, shop_row) -> None:
+    client.post("/v1/score", json=shop_row(ORDER_ID=2007, AMOUNT=900.0))
+    report = {"id": 2007, "label": 1, "reported_at": "2026-03-09T08:00:00Z"}
+    send = lambda: client.post("/v1/labels", json={"labels": [report]}).json()  # noqa: E731
+
+    assert send() == {"accepted": 1, "duplicates": 0, "unknown": 0}
+    assert send() == {"accepted": 0, "duplicates": 1, "unknown": 0}
+
+
 def test_it_serves_several_models(client: httpx.Client, shop_row) -> None:
     row = shop_row(ORDER_ID=2003)
     scores = [client.post(f"/v1/models/{name}/score", json=row).json()["risk_score"]

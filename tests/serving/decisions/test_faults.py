@@ -26,7 +26,7 @@ def one(model: Any, row: dict[str, Any], seconds: float = 1.0) -> Any:
 
 def soon(model: Any, row: dict[str, Any], seconds: float = 1.0) -> Any:
     context = RequestContext(deadline=time.monotonic() + seconds)
-    return asyncio.run(model.answer_row(row, context))
+    return asyncio.run(model.answer_body(encode(row), context))
 
 
 def once_back(model: Any, row: dict[str, Any]) -> Any:

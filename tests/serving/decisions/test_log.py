@@ -156,7 +156,7 @@ def test_a_model_without_state_is_answered_on_the_event_loop(shop: Any, shop_row
     async def send() -> list[Any]:
         rows = [shop_row(ORDER_ID=n // 2) for n in range(60)]
         context = RequestContext(deadline=time.monotonic() + 5)
-        return await asyncio.gather(*(model.answer_row(row, context) for row in rows))
+        return await asyncio.gather(*(model.answer_body(encode(row), context) for row in rows))
 
     answers = asyncio.run(send())
 

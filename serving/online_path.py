@@ -32,7 +32,7 @@ from features.online.state import (
     system_clock,
 )
 from features.velocity import velocity_plan
-from serving.answers import Answer, RepeatedAnswer, answer, new_decision_id
+from serving.answers import Answer, RepeatedAnswer, answer, new_decision_ids
 from serving.batch_order import waves, with_repeats
 from serving.decisions.recorder import Recorded, Recorder
 from serving.event_feed import EventFeed
@@ -143,7 +143,7 @@ class OnlinePath:
         A row sees the rows before it, as if they had been sent one by one.
         """
         finish_stage("queue")
-        outcomes: list[Any] = [self._arrive(request) for request in requests]
+        outcomes = self._arrivals(requests)
         at_hand = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, _Arrival)]
         if not at_hand:
             return outcomes
@@ -182,14 +182,19 @@ class OnlinePath:
         """Apply what still waits for the state, and let go of it."""
         self._feed.close()
 
-    def _arrive(self, request: RowRequest) -> "_Arrival | Outcome":
-        """Return a row as an arrival, or what becomes of it right away."""
-        row, identity = request.row, request.identity
-        if self.recorder is not None and identity is not None:
-            earlier = self.recorder.earlier(identity, row)
-            if earlier is not None:
-                return earlier.outcome
-        decision_id = new_decision_id()
+    def _arrivals(self, requests: Sequence[RowRequest]) -> list[Any]:
+        """Return each row as an arrival, or what becomes of it right away."""
+        earlier: Sequence[Recorded | None] = [None] * len(requests)
+        if self.recorder is not None:
+            earlier = self.recorder.earlier(requests)
+        ids = new_decision_ids(len(requests))
+        return [
+            self._arrive(request, decision_id) if before is None else before.outcome
+            for request, before, decision_id in zip(requests, earlier, ids, strict=True)
+        ]
+
+    def _arrive(self, request: RowRequest, decision_id: str) -> "_Arrival | RequestRefused":
+        row = request.row
         own_id = row.get(self._contract.columns.id) if self._contract.columns.id else None
         event = self._events.read(row, own_id or decision_id)
         assert event is not None, "a request without its event time is refused when it is read"
@@ -249,7 +254,7 @@ class OnlinePath:
         """Write decisions down and return what their clients get."""
         recorder = self.recorder
         recorded: list[Recorded | None] = [None] * len(decisions)
-        entries, places = [], []
+        decided, places = [], []
         for at, (arrival, decision) in enumerate(zip(arrivals, decisions, strict=True)):
             if not isinstance(decision, _Decision):
                 recorded[at] = Recorded(decision)
@@ -258,10 +263,9 @@ class OnlinePath:
             else:
                 places.append(at)
                 counts = self._counts(decision.answer)
-                entries.append(
-                    recorder.entry(arrival.request, decision.scored, decision.answer, counts=counts)
-                )
-        if recorder is not None and entries:
+                decided.append((arrival.request, decision.scored, decision.answer, counts))
+        if recorder is not None and decided:
+            entries = recorder.entries(decided)
             late = self._feed.when_late(
                 [arrivals[at].event for at in places], [entry.draft.counts for entry in entries]
             )

@@ -1,7 +1,8 @@
 """A row that somebody wants decided, and what becomes of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from serving.answers import Answer
 from serving.decisions.record import Identity
@@ -13,8 +14,7 @@ Outcome = Answer | RequestRefused | Exception
 """An answer, a refusal, or what broke while this row was decided."""
 
 
-@dataclass(frozen=True, slots=True)
-class RowRequest:
+class RowRequest(msgspec.Struct, frozen=True):
     """A row with the circumstances that it came in.
 
     Attributes:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
+from typing import Any
 
 from serving.answers import Answer, RepeatedAnswer, answers
 from serving.decisions.group_writer import Entry
@@ -72,21 +74,19 @@ class StatelessPath:
         A repeated row is scored again, and found when it is written down: that costs less than to
         look each row up before.
         """
-        begun = _Begun(requests, [])
         scored = scored_apart(self._scorer, [request.row for request in requests])
         share_stages()
+        outcomes: list[Any] = list(scored)
+        places = [at for at, row in enumerate(scored) if isinstance(row, ScoredRow)]
         fit = [row for row in scored if isinstance(row, ScoredRow)]
-        given = iter(answers(fit, self._scorer))
-        for at, (request, row) in enumerate(zip(requests, scored, strict=True)):
-            if not isinstance(row, ScoredRow):
-                begun.outcomes.append(row)
-                continue
-            answer = next(given)
-            begun.outcomes.append(answer)
-            if self.recorder is not None:
-                begun.places.append(at)
-                begun.entries.append(self.recorder.entry(request, row, answer))
-        return begun
+        given = answers(fit, self._scorer)
+        for at, answer in zip(places, given, strict=True):
+            outcomes[at] = answer
+        if self.recorder is None:
+            return _Begun(requests, outcomes)
+        asked = [requests[at] for at in places]
+        entries = self.recorder.entries(zip(asked, fit, given, repeat(False)))
+        return _Begun(requests, outcomes, entries, places)
 
     def _finish(self, begun: _Begun, recorded: Sequence[Recorded]) -> list[Outcome]:
         """Return what clients get, once it is known what was written down."""

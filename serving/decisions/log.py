@@ -105,14 +105,14 @@ class DecisionLog:
                 self._marks = {**self._marks, state: AppliedMarks(state)}
             return self._marks[state]
 
-    def find_answered(self, key: bytes) -> Answered | None:
-        """Return what was decided under a key; None also while the log does not answer."""
-        if self._store is None:
-            return None
+    def find_answered(self, keys: Sequence[bytes]) -> dict[bytes, Answered]:
+        """Return what was decided under keys; nothing also while the log does not answer."""
+        if self._store is None or not keys:
+            return {}
         try:
-            return self._store.find_answered(key, now_microseconds())
+            return self._store.find_answered(keys, now_microseconds())
         except (LogUnreachable, LogMismatch):
-            return None
+            return {}
 
     def find_kept(self, key: bytes) -> Entry | None:
         """Return what was decided under a key and waits for the log to come back."""

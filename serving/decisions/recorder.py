@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -30,8 +30,11 @@ _MARGIN_SECONDS = 0.05
 _PATIENCE_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+Decided = tuple[RowRequest, ScoredRow, Answer, bool]
+"""A row, what the scorer said, the answer, and whether the row becomes part of the past."""
+
+
+class Recorded(msgspec.Struct, frozen=True):
     """What became of a decision.
 
     Attributes:
@@ -108,44 +111,43 @@ class Recorder:
             )
         return identities
 
-    def earlier(self, identity: Identity, row: TypedRow) -> Recorded | None:
-        """Return what was decided of a row before, as far as a look-up now tells.
+    def earlier(self, requests: Sequence[RowRequest]) -> list[Recorded | None]:
+        """Return what was decided of each row before, as far as a look-up now tells."""
+        keys = [request.identity.key if request.identity else None for request in requests]
+        found = self._log.find_answered([key for key in keys if key is not None])
+        earlier: list[Recorded | None] = []
+        for request, key in zip(requests, keys, strict=True):
+            before = None if key is None else found.get(key)
+            if before is None or request.identity is None:
+                earlier.append(None)
+            else:
+                row_id = self._id_of(request.row)
+                earlier.append(self._repeated(before, request.identity, row_id))
+        return earlier
 
-        Args:
-            identity: Of the row.
-            row: As the contract types it.
-        """
-        if identity.key is None:
-            return None
-        found = self._log.find_answered(identity.key)
-        return None if found is None else self._repeated(found, identity, self._id_of(row))
-
-    def entry(
-        self, request: RowRequest, scored: ScoredRow, answer: Answer, *, counts: bool = False
-    ) -> Entry:
-        """Return a decision, ready to be written down.
-
-        Args:
-            request: The row, identified.
-            scored: What the scorer said of it.
-            answer: As it is to leave the service.
-            counts: Whether the row becomes part of its entities' past.
-        """
-        context, identity = request.context, request.identity
-        assert identity is not None, "what is written down was identified"
-        spent = {} if context.trace is None else context.trace.seconds
-        stages = {stage: round(seconds * 1e6) for stage, seconds in spent.items()}
-        draft = Draft(
-            identity,
-            context.received_at,
-            context.key_id,
-            request.row,
-            scored,
-            answer,
-            stages,
-            counts,
-        )
-        return Entry(draft, self._layout, self.marks)
+    def entries(self, decided: Iterable[Decided]) -> list[Entry]:
+        """Return decisions, ready to be written down."""
+        layout, marks = self._layout, self.marks
+        found: list[Entry] = []
+        # Rows of one request share where its time went so far.
+        last, stages = None, {}
+        for request, scored, answer, counts in decided:
+            context, identity = request.context, request.identity
+            assert identity is not None, "what is written down was identified"
+            if context is not last:
+                last, stages = context, _stages(context)
+            draft = Draft(
+                identity,
+                context.received_at,
+                context.key_id,
+                request.row,
+                scored,
+                answer,
+                stages,
+                counts,
+            )
+            found.append(Entry(draft, layout, marks))
+        return found
 
     def append(
         self,
@@ -206,7 +208,7 @@ class Recorder:
     def _unwritten(self, entries: Sequence[Entry], error: LogUnavailable) -> list[Recorded]:
         """Return what clients get whose decisions are not on disk."""
         # What was answered before can often still be read: a locked file, a full disk.
-        known = [self._readable(entry) for entry in entries]
+        known = self._readable(entries)
         if self._degrades and not error.is_in_doubt:
             unknown = [entry for entry, before in zip(entries, known, strict=True) if not before]
             others = iter(self._degraded(unknown))
@@ -214,13 +216,17 @@ class Recorder:
             others = iter([Recorded(_unavailable())] * len(entries))
         return [before or next(others) for before in known]
 
-    def _readable(self, entry: Entry) -> Recorded | None:
-        """Return what was decided of a row before, if that takes no server to know."""
-        draft = entry.draft
-        if draft.identity.key is None or not self._log.reads_are_local:
-            return None
-        found = self._log.find_answered(draft.identity.key)
-        return None if found is None else self._repeated(found, draft.identity, draft.answer.id)
+    def _readable(self, entries: Sequence[Entry]) -> list[Recorded | None]:
+        """Return what was decided of rows before, if that takes no server to know."""
+        if not self._log.reads_are_local:
+            return [None] * len(entries)
+        drafts = [entry.draft for entry in entries]
+        keys = [draft.identity.key for draft in drafts]
+        found = self._log.find_answered([key for key in keys if key is not None])
+        return [
+            self._repeated(found[key], draft.identity, draft.answer.id) if key in found else None
+            for draft, key in zip(drafts, keys, strict=True)
+        ]
 
     def _degraded(self, entries: Sequence[Entry]) -> list[Recorded]:
         """Answer rows that are written down later, as long as there is room to keep them."""
@@ -259,6 +265,12 @@ def _degraded(entry: Entry) -> Entry:
     decision = "review" if answer.decision == "approve" else answer.decision
     degraded = msgspec.structs.replace(answer, decision=decision, degraded=True)
     return replace(entry, draft=replace(entry.draft, answer=degraded, is_applied=True))
+
+
+def _stages(context: RequestContext) -> dict[str, int]:
+    """Return the microseconds by stage, as far as a request has come."""
+    spent = {} if context.trace is None else context.trace.seconds
+    return {stage: round(seconds * 1e6) for stage, seconds in spent.items()}
 
 
 def _in_time(deadline: float) -> float:

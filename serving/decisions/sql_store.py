@@ -21,7 +21,8 @@ _HEAD = (
     "ORDER BY number DESC LIMIT 1"
 )
 _SEGMENTS = "SELECT segment, count(*), sum(n_records) FROM log_group GROUP BY segment ORDER BY 1"
-_KEY = "SELECT content, decision_id FROM log_answered WHERE key = ? AND until > ?"
+_KEYS = "SELECT key, content, decision_id FROM log_answered WHERE until > ? AND key IN"
+_KEYS_AT_ONCE = 500
 
 
 class SqlStore(ABC):
@@ -50,12 +51,20 @@ class SqlStore(ABC):
     def close(self) -> None:
         """Let go of files and connections."""
 
-    def find_answered(self, key: bytes, now: int) -> Answered | None:
-        """Return what was decided under a key (:meth:`DecisionStore.find_answered`)."""
+    def find_answered(self, keys: Sequence[bytes], now: int) -> dict[bytes, Answered]:
+        """Return what was decided under keys (:meth:`DecisionStore.find_answered`)."""
+        answered: dict[bytes, Answered] = {}
         with self.reading() as transaction:
-            row = transaction.ask(_KEY, (key, now)).fetchone()
-            found = None if row is None else transaction.find_decision(bytes(row[1]))
-            return None if found is None else Answered(bytes(row[0]), found[1])
+            for at in range(0, len(keys), _KEYS_AT_ONCE):
+                part = keys[at : at + _KEYS_AT_ONCE]
+                statement = f"{_KEYS} ({','.join('?' * len(part))})"
+                for key, content, decision_id in transaction.ask(
+                    statement, (now, *part)
+                ).fetchall():
+                    found = transaction.find_decision(bytes(decision_id))
+                    if found is not None:
+                        answered[bytes(key)] = Answered(bytes(content), found[1])
+        return answered
 
     def find_decision(self, decision_id: bytes) -> tuple[str, StoredRecord] | None:
         """Return a decision and its writer (:meth:`DecisionStore.find_decision`)."""

@@ -140,8 +140,8 @@ class DecisionStore(Protocol):
         """
         ...
 
-    def find_answered(self, key: bytes, now: int) -> Answered | None:
-        """Return what was decided under a key that still counts."""
+    def find_answered(self, keys: Sequence[bytes], now: int) -> dict[bytes, Answered]:
+        """Return what was decided under keys that are not forgotten by ``now``."""
         ...
 
     def find_decision(self, decision_id: bytes) -> tuple[str, StoredRecord] | None:

@@ -1,11 +1,11 @@
 """When the inner step of MetaBalance pays: long training of a large network, never stopped early.
 
-Run as ``nice -n 12 python tests/benchmarks/bench_long_training.py``; about 25 minutes of one core
-for what ``balancing/README.md`` prints. What is done stays under ``--home``: the same command
-goes on after a break. Ensembles with many more parameters than rows take the same number of
-steps under every strategy, without weight decay or averaged weights. The last step says who
-memorises, the best look at the validation rows what early stopping would have saved. Test rows
-take part in no choice; ``--test`` reads them for the last table.
+Run as ``nice -n 12 python tests/benchmarks/bench_long_training.py``; about 20 minutes of one
+core. What is done stays under ``--home``: the same command goes on after a break. Ensembles with
+many more parameters than rows take the same number of steps under every strategy, without weight
+decay or averaged weights. The last step says who memorises, the best look at the validation rows
+what early stopping would have saved. Test rows take part in no choice; ``--test`` reads them for
+the last table.
 """
 
 import argparse

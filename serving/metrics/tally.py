@@ -94,7 +94,10 @@ class ServiceTally:
         stages = self.stages
         # Copies: work that missed its deadline goes on, on its thread, and traces itself.
         for stage, seconds in dict(trace.seconds).items():
-            stages[stage].observe(seconds)
+            # Distribution.observe, without a call for each stage of each request.
+            distribution = stages[stage]
+            distribution.counts[bisect_left(STAGE_BOUNDS, seconds)] += 1
+            distribution.total += seconds
         total = trace.total
         stages[TOTAL].observe(total)
         for answer in tuple(trace.answers):

@@ -7,7 +7,7 @@ Starlette application does not know on to its own pages, whose errors have anoth
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -38,17 +38,14 @@ from serving.request_actions import (
 from serving.request_body import Headers, Receive, Scope, discard_body, read_json_body
 from serving.request_context import RequestContext
 from serving.request_json import parse_batch, parse_row
-from serving.request_trace import RequestTrace, current_trace, finish_stage
+from serving.request_trace import RequestTrace, finish_stage
 from serving.routes import DECISIONS, METHODS, Route, route_of, wrong_method
+from serving.sending import HTML, JSON, Send, send_json_start, send_refusal, send_whole
 from serving.served_model import ServedModel
 from serving.served_models import ServedModels
 
 logger = logging.getLogger(__name__)
 
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-_JSON = b"application/json"
-_HTML = b"text/html; charset=utf-8"
 _IDEMPOTENCY_KEY = b"idempotency-key"
 _CLIENT_WENT_AWAY = 499
 
@@ -105,8 +102,8 @@ class ScoringApp:
         May be called from any thread.
         """
         document = openapi_document(models)
-        page = (_HTML, docs_page(models, document).encode())
-        pages = {"/openapi.json": (_JSON, encode(document)), "/docs": page, "/": page}
+        page = (HTML, docs_page(models, document).encode())
+        pages = {"/openapi.json": (JSON, encode(document)), "/docs": page, "/": page}
         self._served = _Served(models, pages)
         self.recorder.tally.versions = {
             model.name: (model.scorer.model_version, model.scorer.policy_version)
@@ -141,12 +138,12 @@ class ScoringApp:
             await self._answer(scope, receive, send, trace)
         except RequestRefused as refusal:
             trace.code = refusal.code
-            await _send_refusal(send, refusal)
+            await send_refusal(send, refusal)
         except ConnectionResetError:
             trace.status, trace.code = _CLIENT_WENT_AWAY, "client_went_away"
         except Exception as error:  # noqa: BLE001 - logged with what else is known of the request
             trace.error, trace.code = error, internal_error().code
-            await _send_refusal(send, internal_error())
+            await send_refusal(send, internal_error())
 
     async def _answer(
         self, scope: Scope, receive: Receive, send: Send, trace: RequestTrace
@@ -165,7 +162,7 @@ class ScoringApp:
             raise
         if route.method == "GET":
             content_type, body = await self._page(scope["path"], route, caller)
-            await _send_whole(send, 200, body, content_type, head_only=scope["method"] == "HEAD")
+            await send_whole(send, 200, body, content_type, head_only=scope["method"] == "HEAD")
             return
         model = self._take(route.model)
         try:
@@ -209,12 +206,12 @@ class ScoringApp:
         if self._forced is not None:
             forced = self._forced.find(model.scorer, parse_row(body))
             if forced is not None:
-                await _send_whole(send, 200, encode(await forced.result()))
+                await send_whole(send, 200, encode(await forced.result()))
                 return
         context = _context(caller, headers, self._limits.deadline_seconds)
         self._admission.enter()
         answered = await score_one(model, body, context, self._admission.leave)
-        await _send_whole(send, 200, answered)
+        await send_whole(send, 200, answered)
 
     async def _take_labels(
         self, model: ServedModel, body: bytes, send: Send, *, caller: Caller, headers: Headers
@@ -222,7 +219,7 @@ class ScoringApp:
         context = _context(caller, headers, self._limits.deadline_seconds)
         act: Act = partial(report_labels, keep=self._keep_outcomes)
         work = self._admission.begin(partial(held, act, model, body, context))
-        await _send_whole(send, 200, await self._admission.result(work, context.deadline))
+        await send_whole(send, 200, await self._admission.result(work, context.deadline))
 
     async def _answer_batch(
         self,
@@ -237,20 +234,21 @@ class ScoringApp:
         forced = {} if self._forced is None else self._forced.find_all(model.scorer, rows)
         rows = [row for at, row in enumerate(rows) if at not in forced]
         context = _context(caller, headers, self._limits.batch_deadline_seconds)
+        trace = context.trace
         work = self._admission.begin(partial(score_batch_held, model, rows, context))
         # A thousand explained rows may take longer than BentoML waits for the first byte: the
         # status is settled here, so it goes out first. The work runs beside the event loop, which
         # meanwhile answers single rows.
-        _trace_status(200)
-        start = {"type": "http.response.start", "status": 200, "headers": [_content_type(_JSON)]}
-        await send(start)
+        await send_json_start(send)
         try:
             body = await self._admission.result(work, context.deadline)
         except RequestRefused as refusal:
-            _trace_refused(refusal.code, len(rows))
+            if trace is not None:
+                trace.refused.extend([refusal.code] * len(rows))
             body = encode({"results": [refusal.to_json()] * len(rows)})
         except Exception as error:  # noqa: BLE001 - logged with what else is known of the request
-            _trace_error(error)
+            if trace is not None:
+                trace.error, trace.code = error, internal_error().code
             body = encode({"results": [internal_error().to_json()] * len(rows)})
         if forced:
             body = await with_forced(body, forced)
@@ -262,15 +260,15 @@ class ScoringApp:
             return served.pages[path]
         if route.action == "decision":
             decision_id = path.removeprefix(DECISIONS)
-            return _JSON, await decision_page(self.decision_log, decision_id)
+            return JSON, await decision_page(self.decision_log, decision_id)
         if path == "/metrics":
             # Reads a file for each process: beside the event loop.
             return await asyncio.to_thread(self.recorder.published.page)
         models = served.models
         if route.action == "models":
             described = [self._shown(each, caller) for each in models.describe_all()]
-            return _JSON, encode({"models": described})
-        return _JSON, encode(self._shown(models.describe(models.get(route.model)), caller))
+            return JSON, encode({"models": described})
+        return JSON, encode(self._shown(models.describe(models.get(route.model)), caller))
 
     def _shown(self, described: dict[str, Any], caller: Caller) -> dict[str, Any]:
         if self._gate is not None:
@@ -297,45 +295,3 @@ def _context(caller: Caller, headers: Headers, seconds: float) -> RequestContext
         idempotency_key=None if key is None else key.decode("latin-1"),
         deadline=time.monotonic() + seconds,
     )
-
-
-async def _send_whole(
-    send: Send,
-    status: int,
-    body: bytes,
-    content_type: bytes = _JSON,
-    *,
-    headers: tuple[tuple[bytes, bytes], ...] = (),
-    head_only: bool = False,
-) -> None:
-    length = (b"content-length", str(len(body)).encode())
-    start = {"type": "http.response.start", "status": status}
-    _trace_status(status)
-    await send({**start, "headers": [_content_type(content_type), length, *headers]})
-    await send({"type": "http.response.body", "body": b"" if head_only else body})
-
-
-def _trace_error(error: Exception) -> None:
-    trace = current_trace()
-    if trace is not None:
-        trace.error, trace.code = error, internal_error().code
-
-
-def _trace_refused(code: str, n_rows: int) -> None:
-    trace = current_trace()
-    if trace is not None:
-        trace.refused.extend([code] * n_rows)
-
-
-def _trace_status(status: int) -> None:
-    trace = current_trace()
-    if trace is not None:
-        trace.status = status
-
-
-async def _send_refusal(send: Send, refusal: RequestRefused) -> None:
-    await _send_whole(send, refusal.status, encode(refusal.to_json()), headers=refusal.headers)
-
-
-def _content_type(value: bytes) -> tuple[bytes, bytes]:
-    return (b"content-type", value)

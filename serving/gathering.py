@@ -17,7 +17,7 @@ from serving.request_trace import trace_together
 from serving.row_request import Outcome, RowRequest
 
 MOST_TOGETHER = 64
-"""Rows of one group: the event loop is held up for about a millisecond, and answers others then."""
+"""Rows of one group: it holds the event loop up for a few milliseconds, if all are explained."""
 
 Decide = Callable[[Sequence[RowRequest]], Awaitable[Sequence[Outcome]]]
 

@@ -1,7 +1,7 @@
 """Where the time of one request goes, and what was decided in it.
 
 The way of a request through the service passes several modules and, for a part of it, another
-thread. Its trace goes along in a context variable, which ``asyncio.to_thread`` hands on: each
+thread, or work that it shares with other requests. Its trace goes along in a context variable, which ``asyncio.to_thread`` hands on: each
 module says which stage it has just finished, and costs nothing where nobody traces.
 """
 
@@ -13,7 +13,8 @@ from typing import Any
 STAGES = (
     "receive", "parse", "queue", "state", "features", "model", "reasons", "log", "answer",
 )  # fmt: skip
-"""In their order: the body arrives, is read, waits for a thread, ...; ``answer`` is the rest."""
+"""In their order: the body arrives, is read, waits for a group or a thread, ...; ``answer`` is the
+rest."""
 
 
 class RequestTrace:

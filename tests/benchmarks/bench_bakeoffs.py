@@ -103,7 +103,7 @@ SETS = {
     ),
     "creditcard_random": Set(
         "creditcard, five stratified splits",
-        "creditcard.parquet", "creditcard", SHORT_FIELD, {"n_seeds": 5, "split": "random"},
+        "creditcard.parquet", "creditcard", TUNED, {"n_seeds": 5, "split": "random"},
     ),
     "card_stream": Set(
         "card_stream, in time",

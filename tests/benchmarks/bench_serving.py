@@ -289,7 +289,7 @@ def main() -> None:
             with service(CARDS, home) as (url, _):
                 single.load("whitecrow, 0.2 % with reasons", url, of_cards.usual)
                 single.load("whitecrow, all with reasons", url, of_cards.stopped)
-                batches.load("whitecrow", f"{url}/batch", of_cards.batches, connections=1)
+                batches.load("whitecrow", f"{url}/batch", of_cards.batches, connections=2)
             alone.append(batch_reference(cards, of_cards.batches, seconds=given.seconds / 2))
             with reference("mounted", stream, home) as url:
                 looking_back.load("mounted", url, of_stream.usual)

@@ -49,6 +49,11 @@ class RowGatherer:
         self._due: deque[tuple[float, asyncio.Future[Outcome]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def n_waiting(self) -> int:
+        """Rows whose group has not begun."""
+        return len(self._waiting)
+
     async def outcome(self, request: RowRequest, done: Callable[[], None]) -> Outcome:
         """Return what becomes of a row.
 

@@ -1,8 +1,9 @@
 """Where the time of one request goes, and what was decided in it.
 
 The way of a request through the service passes several modules and, for a part of it, another
-thread, or work that it shares with other requests. Its trace goes along in a context variable, which ``asyncio.to_thread`` hands on: each
-module says which stage it has just finished, and costs nothing where nobody traces.
+thread, or work that it shares with other requests. Its trace goes along in a context variable,
+which ``asyncio.to_thread`` hands on: each module says which stage it has just finished, and costs
+nothing where nobody traces.
 """
 
 from collections.abc import Sequence

@@ -75,6 +75,11 @@ class ServedModel:
     def shadow(self, shadow: Shadow | None) -> None:
         self._path.shadow = shadow
 
+    @property
+    def n_waiting(self) -> int:
+        """Rows that wait for the group before theirs to be decided."""
+        return self._gatherer.n_waiting
+
     def answer_rows(
         self,
         rows: Sequence[Mapping[str, Any]],

@@ -1,4 +1,4 @@
-"""How much waits in a process: for the decision log, and for online states."""
+"""How much waits in a process: for its turn, for the decision log, and for online states."""
 
 import time
 from collections.abc import Callable
@@ -23,13 +23,17 @@ class _Serving(Protocol):
 
 
 def watch_queues(tally: ServiceTally, serving: _Serving, log: _Log) -> None:
-    """Have a tally tell what waits for the log and for online states when it is published."""
+    """Have a tally tell what waits for its turn, the log and states when it is published."""
 
     def events_waiting() -> int:
         models = serving.models.by_name.values()
         links = {id(model.path.link): model.path.link for model in models if model.path}
         return sum(link.n_kept for link in links.values())
 
+    def rows_waiting() -> int:
+        return sum(model.n_waiting for model in serving.models.by_name.values())
+
+    tally.queues["rows"] = rows_waiting
     tally.queues["log"] = lambda: log.n_waiting
     tally.queues["log_away"] = lambda: log.n_kept
     tally.queues["state_away"] = events_waiting

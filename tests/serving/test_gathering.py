@@ -82,6 +82,8 @@ def test_what_comes_while_a_group_is_under_way(one_by_one: bool) -> None:
         for at in (1, 2):
             await asyncio.sleep(0.01)
             asked.append(asyncio.create_task(gatherer.outcome(row(at), groups.done)))
+        await asyncio.sleep(0.01)
+        assert gatherer.n_waiting == (2 if one_by_one else 0)
         await asyncio.gather(*asked)
 
     asyncio.run(main())

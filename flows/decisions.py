@@ -70,6 +70,35 @@ def export_decisions(
         store.close()
 
 
+@dataclass(frozen=True, slots=True)
+class VerifiedLog:
+    """A decision log in which every chain holds.
+
+    Attributes:
+        n_decisions: In it; retired ones are not.
+        n_writers: Who wrote them: each start of a process is one.
+    """
+
+    n_decisions: int
+    n_writers: int
+
+
+def verify_decisions(settings: Settings) -> VerifiedLog:
+    """Check the chain of every writer of the decision log, and return what was checked.
+
+    Raises:
+        LogBroken: At the first group that was changed, or that follows a missing one.
+        LogUnreachable: If the log does not answer.
+        LogMismatch: If it is none.
+    """
+    store = open_store(settings)
+    try:
+        verified = verify_groups(store.groups(), store.closed())
+        return VerifiedLog(sum(verified.values()), len(verified))
+    finally:
+        store.close()
+
+
 def retire_decisions(
     settings: Settings,
     older_than: timedelta,

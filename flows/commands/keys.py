@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from features.durations import parse_duration
@@ -13,6 +15,9 @@ from flows.commands.options import Actor, AsJson, Reason
 from infra.settings import Settings
 from serving.access.keys import ApiKey, KeyRefused, KeyStore, Scope
 from serving.access.rates import Rate
+
+_UNBROKEN = 1_000
+"""Columns of a page that no line of it fills."""
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -55,6 +60,10 @@ def create(
         return
     console.print(text)
     console.print("Keep it: it is not shown again. Send it as header Authorization: Bearer KEY.")
+    console.print(
+        f"Its key id is {key.key_id}, the part between the first two underscores: no secret. "
+        "Logs name the key by it, and whitecrow keys revoke takes it."
+    )
 
 
 def list_all(as_json: AsJson = False) -> None:
@@ -66,16 +75,24 @@ def list_all(as_json: AsJson = False) -> None:
     if not keys:
         console.print("No API key yet: a service on loopback answers without one, others refuse.")
         return
-    table = Table(*("key", "name", "scopes", "rate", "rows", "expires", "state"))
+    table = Table(box=None, pad_edge=False)
+    for heading in ("key id", "name", "scopes", "rate", "rows", "expires (UTC)", "state"):
+        # Names and scopes may go on in the next line; half an id or a moment helps nobody.
+        is_breakable = heading in {"name", "scopes"}
+        table.add_column(heading, no_wrap=not is_breakable, overflow="fold")
     for key in keys:
         shown = (key["key_id"], key["name"], " ".join(key["scopes"]), key["rate"], key["row_rate"],
-                 key["expires_at"], key["state"])  # fmt: skip
-        table.add_row(*(str(value or "") for value in shown))
-    console.print(table)
+                 _minute(key["expires_at"]), key["state"])  # fmt: skip
+        table.add_row(*(escape(str(value or "")) for value in shown))
+    # Where nobody looks at a terminal there is no width to keep to.
+    page = console if console.is_terminal else Console(highlight=False, width=_UNBROKEN)
+    page.print(table)
 
 
 def revoke(
-    key_id: Annotated[str, typer.Argument(help="As whitecrow keys list names it.")],
+    key_id: Annotated[
+        str, typer.Argument(help="As whitecrow keys list names it; or the whole key.")
+    ],
     reason: Reason,
     actor: Actor = None,
     as_json: AsJson = False,
@@ -86,7 +103,7 @@ def revoke(
     if as_json:
         print_json(_described(key))
         return
-    console.print(f"{key_id} is revoked; running services refuse it within seconds.")
+    console.print(f"{key.key_id} is revoked; running services refuse it within seconds.")
 
 
 def _lifetime(text: str) -> timedelta:
@@ -94,6 +111,11 @@ def _lifetime(text: str) -> timedelta:
         return parse_duration(text)
     except ValueError as error:
         raise KeyRefused(f"--expires: {error}.") from None
+
+
+def _minute(moment: str | None) -> str | None:
+    """Return a moment without its seconds and offset, which is always UTC's."""
+    return moment and moment[:16].replace("T", " ")
 
 
 def _described(key: ApiKey) -> dict[str, Any]:

@@ -165,15 +165,24 @@ class KeyStore:
         with closing(self.connect()) as connection:
             return read_keys(connection)
 
-    def revoke(self, key_id: str, *, actor: str, reason: str) -> ApiKey:
+    def revoke(self, name: str, *, actor: str, reason: str) -> ApiKey:
         """Make a key worthless; running services hear of it within seconds.
 
+        Args:
+            name: Its key id, or its whole text.
+            actor: Who revokes it; goes to the ledger.
+            reason: Why; goes to the ledger.
+
         Raises:
-            KeyRefused: If there is no such key, or it is revoked already.
+            KeyRefused: If there is no such key, or it is revoked already; never says a secret.
         """
+        parts = split_key(name.strip())
+        key_id = name.strip() if parts is None else parts[0]
         known = {key.key_id: key for key in self.all()}
         if key_id not in known:
-            raise KeyRefused(f"There is no key {key_id!r}. See: whitecrow keys list.")
+            # What is longer than an id may be a secret.
+            shown = f"key {key_id!r}" if len(key_id) <= 2 * _ID_BYTES else "such key"
+            raise KeyRefused(f"There is no {shown}. See: whitecrow keys list.")
         key = known[key_id]
         if key.revoked_at is not None:
             raise KeyRefused(f"Key {key_id} was revoked at {key.revoked_at:%Y-%m-%d %H:%M} UTC.")

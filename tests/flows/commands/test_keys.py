@@ -55,6 +55,34 @@ def test_people_see_the_key_once_and_then_its_name(keys: Run) -> None:
     assert "not shown again" in shown
     assert "ops" in listed
     assert text.split("_", 2)[2] not in listed
+    assert f"key id is {text.split('_')[1]}," in shown
+
+
+def test_a_list_that_nobody_sees_on_a_terminal_is_whole(keys: Run) -> None:
+    name = "the checkout of the shop, its second site in the north (old ids)"
+    made = json.loads(
+        keys("create", "--scope", "score", "--scope", "label", "--name", name, "--rate", "100/s",
+             "--row-rate", "2000/s", "--expires", "90d", "--reason", "x", "--json").stdout
+    )  # fmt: skip
+
+    heading, line = keys("list").stdout.splitlines()
+
+    assert heading.split()[:2] == ["key", "id"]
+    assert made["key_id"] in line
+    assert name in line
+    assert made["expires_at"][:16].replace("T", " ") in line
+
+
+def test_a_whole_key_is_revoked_without_being_repeated(keys: Run) -> None:
+    made = json.loads(keys("create", "--scope", "score", "--reason", "x", "--json").stdout)
+
+    done = keys("revoke", made["key"], "--reason", "lost")
+    again = keys("revoke", made["key"], "--reason", "lost")
+
+    assert done.stdout.startswith(f"{made['key_id']} is revoked")
+    assert "was revoked at" in again.stderr
+    secret = made["key"].split("_", 2)[2]
+    assert secret not in done.stdout + done.stderr + again.stdout + again.stderr
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,24 @@ def test_only_a_living_key_can_be_revoked(database: Path) -> None:
         store.revoke(key.key_id, **WHO)
 
 
+def test_a_whole_key_names_itself(database: Path) -> None:
+    store = KeyStore(database)
+    key, text = store.create([Scope.SCORE], **WHO)
+
+    assert store.revoke(f" {text}\n", **WHO).key_id == key.key_id
+    assert store.all()[0].revoked_at is not None
+
+
+@pytest.mark.parametrize("prefix", ["wc_0123456789_", "wc_", ""])
+def test_what_may_be_a_secret_is_never_said(database: Path, prefix: str) -> None:
+    secret = "kV0q5mJb2d7Yt9sXn4c8Rw1Lz6Hf3GaPuEiQoTyUrBk"
+
+    with pytest.raises(KeyRefused, match="whitecrow keys list") as caught:
+        KeyStore(database).revoke(prefix + secret, **WHO)
+
+    assert secret not in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ["", "wc", "wc_1", "xx_1_2", "Bearer wc_1_2", "wc1_2_3"])
 def test_other_text_is_no_key(text: str) -> None:
     assert split_key(text) is None

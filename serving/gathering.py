@@ -2,7 +2,8 @@
 
 Most of what a row costs is paid once for however many rows are scored, written down and applied
 at once. A row that comes alone waits for nothing: a group is what has arrived in the same turn of
-the event loop, or while the group before it was under way where groups go one by one.
+the event loop, or while the group before it was under way. Groups go one by one: two at once would
+be smaller, cost more, and take turns with the thread of the decision log in one interpreter.
 """
 
 import asyncio
@@ -37,15 +38,13 @@ class RowGatherer:
 
     Args:
         decide: Decides some rows; what it does before it first waits is done on the event loop.
-        one_by_one: Whether a group begins only when the one before it is decided.
     """
 
-    def __init__(self, decide: Decide, *, one_by_one: bool) -> None:
+    def __init__(self, decide: Decide) -> None:
         self._decide = decide
-        self._one_by_one = one_by_one
         self._waiting: deque[_Waiting] = deque()
         self._is_due = False
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: asyncio.Task[None] | None = None
         self._due: deque[tuple[float, asyncio.Future[Outcome]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -95,7 +94,7 @@ class RowGatherer:
             self._timer = loop.call_later(due[0][0] - now, self._end_overdue, loop)
 
     def _begin_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._is_due and not (self._one_by_one and self._under_way):
+        if not self._is_due and self._under_way is None:
             self._is_due = True
             # After everything that this turn of the loop has read from its connections.
             loop.call_soon(self._begin, loop)
@@ -104,14 +103,11 @@ class RowGatherer:
         self._is_due = False
         group = self._take()
         if group:
-            task = loop.create_task(self._settle(group))
-            self._under_way.add(task)
-            task.add_done_callback(self._ended)
-        if self._waiting:
-            self._begin_soon(loop)
+            self._under_way = loop.create_task(self._settle(group))
+            self._under_way.add_done_callback(self._ended)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._under_way.discard(task)
+        self._under_way = None
         if self._waiting:
             self._begin_soon(task.get_loop())
 

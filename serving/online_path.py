@@ -50,9 +50,6 @@ class OnlinePath:
         clock: The present moment, which events must not be too far ahead of.
     """
 
-    one_by_one = True
-    """A row sees all that were decided before it, and the state is asked once for a group."""
-
     def __init__(
         self,
         scorer: Scorer,

@@ -56,7 +56,7 @@ class ServedModel:
         self.users = UseCount()
         # Not a method of this object: a circle of references would outlive a swapped model.
         decide = partial(_decide_soon, self._path, self.users)
-        self._gatherer = RowGatherer(decide, one_by_one=self._path.one_by_one)
+        self._gatherer = RowGatherer(decide)
         self.loaded_at = datetime.now(UTC)
         self.shadow_refusal: dict[str, str] | None = None
         self._let_go = let_go

@@ -44,9 +44,6 @@ class StatelessPath:
         shadow: The challenger that scores the same rows beside it.
     """
 
-    one_by_one = False
-    """Rows of requests under way at the same time have nothing to do with each other."""
-
     def __init__(self, scorer: Scorer, recorder: Recorder | None = None) -> None:
         self._scorer = scorer
         self.recorder = recorder

@@ -45,7 +45,7 @@ def test_rows_at_hand_in_one_turn_go_together() -> None:
     groups = Groups()
 
     async def main() -> list[Any]:
-        gatherer = RowGatherer(groups.decide, one_by_one=False)
+        gatherer = RowGatherer(groups.decide)
         first = await asyncio.gather(*(gatherer.outcome(row(at), groups.done) for at in range(5)))
         return [*first, await gatherer.outcome(row(5), groups.done)]
 
@@ -60,7 +60,7 @@ def test_a_group_has_an_end() -> None:
     groups = Groups()
 
     async def main() -> list[Any]:
-        gatherer = RowGatherer(groups.decide, one_by_one=False)
+        gatherer = RowGatherer(groups.decide)
         n_rows = 2 * MOST_TOGETHER + 3
         return await asyncio.gather(
             *(gatherer.outcome(row(at), groups.done) for at in range(n_rows))
@@ -72,30 +72,29 @@ def test_a_group_has_an_end() -> None:
     assert [at for at, _ in outcomes] == list(range(2 * MOST_TOGETHER + 3))
 
 
-@pytest.mark.parametrize("one_by_one", [True, False])
-def test_what_comes_while_a_group_is_under_way(one_by_one: bool) -> None:
+def test_what_comes_while_a_group_is_under_way_goes_together_after_it() -> None:
     groups = Groups(pause=0.05)
 
     async def main() -> None:
-        gatherer = RowGatherer(groups.decide, one_by_one=one_by_one)
+        gatherer = RowGatherer(groups.decide)
         asked = [asyncio.create_task(gatherer.outcome(row(0), groups.done))]
         for at in (1, 2):
             await asyncio.sleep(0.01)
             asked.append(asyncio.create_task(gatherer.outcome(row(at), groups.done)))
         await asyncio.sleep(0.01)
-        assert gatherer.n_waiting == (2 if one_by_one else 0)
+        assert gatherer.n_waiting == 2
         await asyncio.gather(*asked)
 
     asyncio.run(main())
 
-    assert groups.rows == ([[0], [1, 2]] if one_by_one else [[0], [1], [2]])
+    assert groups.rows == [[0], [1, 2]]
 
 
 def test_nothing_becomes_of_a_row_that_is_given_up_before_its_group_begins() -> None:
     groups = Groups(pause=0.05)
 
     async def main() -> None:
-        gatherer = RowGatherer(groups.decide, one_by_one=True)
+        gatherer = RowGatherer(groups.decide)
         first = asyncio.create_task(gatherer.outcome(row(0), groups.done))
         await asyncio.sleep(0.01)
         given_up = asyncio.create_task(gatherer.outcome(row(1), groups.done))
@@ -125,7 +124,7 @@ def test_a_row_is_refused_in_time_while_its_group_is_under_way() -> None:
         return time.monotonic() - begun
 
     async def main() -> list[float]:
-        gatherer = RowGatherer(groups.decide, one_by_one=True)
+        gatherer = RowGatherer(groups.decide)
         return await asyncio.gather(*(ask(gatherer, at, 0.05 + 0.1 * at) for at in range(3)))
 
     waited = asyncio.run(main())
@@ -138,7 +137,7 @@ def test_work_that_is_given_up_counts_until_it_has_ended() -> None:
     groups = Groups(pause=0.05)
 
     async def main() -> None:
-        gatherer = RowGatherer(groups.decide, one_by_one=True)
+        gatherer = RowGatherer(groups.decide)
         asked = asyncio.create_task(gatherer.outcome(row(0), groups.done))
         await asyncio.sleep(0.01)
         asked.cancel()
@@ -155,7 +154,7 @@ def test_each_request_counts_the_stages_of_its_group_and_its_own_waiting() -> No
     early, late = RequestTrace(), RequestTrace()
 
     async def main() -> None:
-        gatherer = RowGatherer(groups.decide, one_by_one=True)
+        gatherer = RowGatherer(groups.decide)
         asked = asyncio.create_task(gatherer.outcome(row(0, trace=early), groups.done))
         await asyncio.sleep(0.01)
         await gatherer.outcome(row(1, trace=late), groups.done)

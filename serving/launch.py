@@ -122,10 +122,11 @@ def running_service(
     check_port_is_free(host, port)
     wants_keys = Settings().auth if auth is None else auth
     check_exposure(host, auth=wants_keys, has_keys=bool(KeyStore(home / "whitecrow.db").all()))
-    _check_log(home)
     ModelSource(
         home, names, verify_key=verify_key, state_uri=state_uri, rules=Settings().rules
     ).load_all().close()
+    # After the models: where there is none to serve, no log and no secret are made either.
+    _check_log(home)
     command = [sys.executable, "-m", "serving.supervisor", "serve", _SERVICE]
     command += ["--host", host, "--port", str(port), *(tls.options if tls else ())]
     # BentoML's own files are of no use after the service, and two services must not share them.

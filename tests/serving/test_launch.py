@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from serving.access.keys import KeyStore, Scope
 from serving.bundle import BundleMismatch
 from serving.launch import (
     PortInUse,
@@ -58,6 +59,32 @@ def test_an_unknown_model_is_refused_before_anything_starts(store: ModelStore) -
 def test_a_state_folder_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(UnknownModel, match="No model is live .*whitecrow train"):
         serve(port=free_port(), home=tmp_path)
+
+
+def test_what_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+
+    with pytest.raises(UnknownModel):
+        serve(port=free_port(), home=home)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"), [("0.0.0.0", "http://0.0.0.0:"), ("127.0.0.1", "http://127.0.0.1:")]
+)
+def test_the_log_names_the_address(new_home, tmp_path: Path, host: str, shown: str) -> None:
+    new_home(tmp_path)
+    KeyStore(tmp_path / "whitecrow.db").create([Scope.SCORE], actor="ada", reason="tests")
+    port, log = free_port(), tmp_path / "service.log"
+    with (
+        log.open("w") as file,
+        running_service(["shop"], host=host, port=port, home=tmp_path, log=file.fileno()),
+    ):
+        wait_until_ready(f"http://127.0.0.1:{port}", timeout=60)
+
+    assert f"{shown}{port}" in log.read_text()
+    assert "localhost" not in log.read_text()
 
 
 def test_a_broken_bundle_is_refused_before_anything_starts(new_home, tmp_path: Path) -> None:

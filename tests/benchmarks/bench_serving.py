@@ -330,7 +330,7 @@ def _soak(home: Path, bodies: Path, *, n_requests: int, scratch: Path) -> None:
         done, memory = 0, []
         while done < n_requests:
             load = as_fast_as_it_goes(
-                url, bodies, seconds=20, connections=8, first_id=0, scratch=scratch
+                url, bodies, seconds=20, connections=32, first_id=0, scratch=scratch
             )
             done += load.n_requests
             memory.append((done, resident_mebibytes(pid)))

@@ -1,6 +1,6 @@
 """Alerts out to whoever works them, and what they turned out to be, back in."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from features.ingestion.conforming import as_text
 from features.ingestion.tables import read_table
 from features.online.events import LabelReport, microseconds_of
 from features.online.opening import open_state
-from flows.labels import label_reports
+from flows.labels import LeftOut, label_reports, listed
 from infra.settings import Settings
 from infra.storage import write_atomically
 from serving.alert_webhook import Webhook
@@ -23,6 +23,7 @@ from serving.decisions.opening import open_store
 from serving.decisions.record import DecisionRecord, StoredRecord
 from serving.decisions.sealing import LogSecret, Unreadable, read_log_secret
 from serving.decisions.store import DecisionStore
+from serving.model_references import UnknownModel
 from serving.model_store import ModelStore
 from serving.outcomes import Outcome, OutcomeBook
 
@@ -44,7 +45,7 @@ class ImportedOutcomes:
     Attributes:
         name: The model that decided.
         read: Rows of the file.
-        left_out: Rows without an id, a label or, where the file has such a column, a report.
+        left_out: Rows without an id or a label.
         accepted: They changed what is recorded.
         duplicates: The same report, or a later one, was recorded before.
         closed: Open alerts that are closed now.
@@ -53,15 +54,27 @@ class ImportedOutcomes:
 
     name: str
     read: int
-    left_out: int
+    left_out: tuple[LeftOut, ...]
     accepted: int
     duplicates: int
     closed: int
     unknown: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as one JSON object."""
-        return asdict(self)
+        """Return it as one JSON object; the rows left out counted, and listed."""
+        return asdict(self) | listed(self.left_out)
+
+
+def check_model(settings: Settings, name: str) -> None:
+    """Refuse what is not the name of a model.
+
+    Raises:
+        UnknownModel: If no model was ever released under that name; says which were.
+    """
+    names = ModelStore.open(settings).names()
+    if name not in names:
+        known = ", ".join(names) or "none yet: whitecrow train makes one"
+        raise UnknownModel(f"No model {name!r} in {settings.root} (there are: {known}).")
 
 
 def list_alerts(
@@ -134,36 +147,52 @@ def import_outcomes(settings: Settings, source: str, reference: str) -> Imported
     model_store = ModelStore.open(settings)
     resolved = model_store.resolve(reference)
     contract = model_store.bundle(resolved.name, resolved.model_version).contract
-    table = _with_ids(read_table(source), contract)
-    reports = label_reports(table, contract, arrived=datetime.now(UTC))
+    table, arrived = _with_ids(read_table(source), contract), datetime.now(UTC)
+    found = label_reports(table, contract, arrived=arrived)
     secret = read_log_secret(settings.keys, settings.log_secret)
+    book = OutcomeBook(settings.root)
+    before = book.outcomes(contract.name)
     store = open_store(settings, secret)
     try:
-        decided = _decided(store, set(reports["id"]), contract, secret)
-        known = [row for row in reports.iter_rows() if row[0] in decided]
+        decided = _decided(store, set(found.reports["id"]), contract, secret)
+        known = [
+            (decided[row_id], _outcome(decided[row_id], label, moment, arrived, before))
+            for row_id, label, moment in found.reports.iter_rows()
+            if row_id in decided
+        ]
         if contract.velocity_features:
-            _report(settings, contract, store, secret, [(decided[row[0]], row) for row in known])
+            _report(settings, contract, store, secret, known)
     finally:
         store.close()
-    book = OutcomeBook(settings.root)
-    before = book.known(contract.name)
-    outcomes = [
-        Outcome(_name(decided[row_id]), label, microseconds_of(moment))
-        for row_id, label, moment in known
-    ]
+    outcomes = [outcome for _, outcome in known]
     accepted = book.record(contract.name, outcomes)
-    closed = {outcome.id for outcome in outcomes} - before
+    closed = {outcome.id for outcome in outcomes} - before.keys()
     alerted = {_name(each) for each in decided.values() if is_alert(each)}
-    unknown = dict.fromkeys(row_id for row_id in reports["id"] if row_id not in decided)
+    unknown = dict.fromkeys(row_id for row_id in found.reports["id"] if row_id not in decided)
     return ImportedOutcomes(
         name=resolved.name,
         read=table.height,
-        left_out=table.height - reports.height,
+        left_out=found.left_out,
         accepted=accepted,
         duplicates=len(outcomes) - accepted,
         closed=len(closed & alerted),
         unknown=tuple(unknown),
     )
+
+
+def _outcome(
+    record: DecisionRecord,
+    label: int,
+    moment: datetime,
+    arrived: datetime,
+    before: Mapping[str, Outcome],
+) -> Outcome:
+    """Return what became of a decided row; said again without a moment it is as old as before."""
+    name = _name(record)
+    earlier = before.get(name)
+    if moment == arrived and earlier is not None and earlier.label == label:
+        return earlier
+    return Outcome(name, label, microseconds_of(moment))
 
 
 def _with_ids(table: pl.DataFrame, contract: Contract) -> pl.DataFrame:
@@ -197,11 +226,11 @@ def _report(
     contract: Contract,
     store: DecisionStore,
     secret: LogSecret,
-    known: list[tuple[DecisionRecord, tuple[str, int, datetime]]],
+    known: list[tuple[DecisionRecord, Outcome]],
 ) -> None:
     reports = [
-        LabelReport(event_id, row[1], microseconds_of(row[2]))
-        for record, row in known
+        LabelReport(event_id, outcome.label, outcome.reported_at)
+        for record, outcome in known
         for event_id in _event_ids(record.stored, contract, store, secret)
     ]
     if not reports:

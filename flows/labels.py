@@ -1,6 +1,6 @@
 """Labels from a file: what became of rows that were scored, for alerts and for online state."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from features.contract_blocks import EventTime
 from features.ingestion.conforming import as_text
 from features.ingestion.data_error import DataError
 from features.ingestion.tables import read_table
-from features.ingestion.timestamps import to_utc
+from features.ingestion.timestamps import MOMENT, to_utc
 from features.label_values import label_text
 from features.online.events import LabelReport, microseconds_of
 from features.online.opening import open_state
@@ -24,6 +24,33 @@ from serving.model_store import ModelStore
 from serving.outcomes import OutcomeBook
 
 _AT_ONCE = 5_000
+_NO_ID, _NO_LABEL = "no id", "no label"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A row of a file that reports nothing.
+
+    Attributes:
+        row: Its place in the file, from 1; a heading is no row.
+        why: What it lacks.
+    """
+
+    row: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTable:
+    """The reports in a table.
+
+    Attributes:
+        reports: ``id`` (String), ``label`` (Int8), ``reported_at`` (UTC), none of them null.
+        left_out: The other rows, in order.
+    """
+
+    reports: pl.DataFrame
+    left_out: tuple[LeftOut, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +60,7 @@ class ImportedLabels:
     Attributes:
         name: The model whose rows they are of.
         read: Rows of the file.
-        left_out: Rows without an id, a label or, where the file has such a column, a report.
+        left_out: Rows without an id or a label.
         accepted: They changed what is recorded.
         duplicates: The same report, or a later one, was recorded before.
         unknown: No event of that id is known; kept for when it arrives.
@@ -41,14 +68,14 @@ class ImportedLabels:
 
     name: str
     read: int
-    left_out: int
+    left_out: tuple[LeftOut, ...]
     accepted: int
     duplicates: int
     unknown: int
 
     def to_json(self) -> dict[str, Any]:
-        """Return the counts as one JSON object."""
-        return asdict(self)
+        """Return it as one JSON object; the rows left out counted, and listed."""
+        return asdict(self) | listed(self.left_out)
 
 
 def import_labels(settings: Settings, source: str, reference: str) -> ImportedLabels:
@@ -58,8 +85,8 @@ def import_labels(settings: Settings, source: str, reference: str) -> ImportedLa
     outcomes: they close alerts.
 
     Columns are named as the contract names id, label and ``reported_at``, or as the service
-    does: ``id``, ``label`` (0 or 1), ``reported_at``. Without a column that says when, the
-    labels became known now.
+    does: ``id``, ``label`` (0 or 1), ``reported_at``. A row that does not say when its label
+    became known, became known now.
 
     Raises:
         DataError: If a column is missing or holds something else.
@@ -71,11 +98,11 @@ def import_labels(settings: Settings, source: str, reference: str) -> ImportedLa
     resolved = store.resolve(reference)
     contract = store.bundle(resolved.name, resolved.model_version).contract
     table = read_table(source)
-    reports = label_reports(table, contract, arrived=datetime.now(UTC))
+    labels_of_table = label_reports(table, contract, arrived=datetime.now(UTC))
     secret, book = read_log_secret(settings.keys, settings.log_secret), OutcomeBook(settings.root)
     counts: list[LabelCounts] = []
     with _opened_state(settings, contract) as state:
-        for part in reports.iter_slices(_AT_ONCE):
+        for part in labels_of_table.reports.iter_slices(_AT_ONCE):
             labels = _labels_of(part)
             # The state first, as in the service: what it refuses is no outcome either.
             by_state = None if state is None else state.report_labels(labels)
@@ -84,15 +111,15 @@ def import_labels(settings: Settings, source: str, reference: str) -> ImportedLa
     return ImportedLabels(
         name=resolved.name,
         read=table.height,
-        left_out=table.height - reports.height,
+        left_out=labels_of_table.left_out,
         accepted=sum(count.accepted for count in counts),
         duplicates=sum(count.duplicates for count in counts),
         unknown=sum(count.unknown for count in counts),
     )
 
 
-def label_reports(table: pl.DataFrame, contract: Contract, *, arrived: datetime) -> pl.DataFrame:
-    """Return the reports of a table: ``id`` (String), ``label`` (Int8), ``reported_at`` (UTC).
+def label_reports(table: pl.DataFrame, contract: Contract, *, arrived: datetime) -> LabelTable:
+    """Return the reports of a table, and which of its rows are none.
 
     Args:
         table: As read; see :func:`import_labels` for its columns.
@@ -103,14 +130,26 @@ def label_reports(table: pl.DataFrame, contract: Contract, *, arrived: datetime)
         DataError: If a column is missing or holds something else.
     """
     label = _column(table, contract.label.column, "label")
-    reports = pl.DataFrame(
+    rows = pl.DataFrame(
         {
             "id": as_text(_column(table, contract.columns.id, "id")).alias("id"),
             "label": _classes(label, contract).alias("label"),
             "reported_at": _moments(table, contract, arrived).alias("reported_at"),
         }
     )
-    return reports.drop_nulls()
+    lacking = rows.with_row_index("row", offset=1).filter(
+        pl.col("id").is_null() | pl.col("label").is_null()
+    )
+    left_out = tuple(
+        LeftOut(row, _NO_ID if row_id is None else _NO_LABEL)
+        for row, row_id in lacking.select("row", "id").iter_rows()
+    )
+    return LabelTable(rows.drop_nulls(), left_out)
+
+
+def listed(left_out: Sequence[LeftOut]) -> dict[str, Any]:
+    """Return rows that were left out as JSON says them: how many, and which."""
+    return {"left_out": len(left_out), "left_out_rows": [asdict(each) for each in left_out]}
 
 
 @contextmanager
@@ -160,9 +199,12 @@ def _classes(column: pl.Series, contract: Contract) -> pl.Series:
 
 
 def _moments(table: pl.DataFrame, contract: Contract, arrived: datetime) -> pl.Series:
+    """Return when each row's label became known; never null."""
+    now = pl.Series([arrived], dtype=MOMENT).new_from_index(0, table.height)
     names = [name for name in (contract.label.reported_at, "reported_at") if name in table.columns]
     if not names:
-        return pl.Series([arrived], dtype=pl.Datetime("us", "UTC")).new_from_index(0, table.height)
+        return now
     event_time = contract.columns.event_time
     zone = event_time.time_zone if event_time is not None else "UTC"
-    return to_utc(table[str(names[0])], EventTime(column=str(names[0]), time_zone=zone))
+    said = to_utc(table[str(names[0])], EventTime(column=str(names[0]), time_zone=zone))
+    return said.zip_with(said.is_not_null(), now)

@@ -88,9 +88,14 @@ class OutcomeBook:
 
     def known(self, model: str) -> frozenset[str]:
         """Return the ids of a model's rows whose outcome is known."""
+        return frozenset(self.outcomes(model))
+
+    def outcomes(self, model: str) -> dict[str, Outcome]:
+        """Return the known outcomes of a model's rows by their ids."""
+        query = "SELECT id, label, reported_at FROM outcome WHERE model = ?"
         with self._transaction() as connection:
-            rows = connection.execute("SELECT id FROM outcome WHERE model = ?", (model,)).fetchall()
-        return frozenset(row[0] for row in rows)
+            rows = connection.execute(query, (model,)).fetchall()
+        return {row[0]: Outcome(*row) for row in rows}
 
     def delivered(self, webhook: str) -> frozenset[str]:
         """Return the ids of the decisions that a webhook has taken."""

@@ -9,10 +9,9 @@ import typer
 
 from flows.commands.console import console, print_json
 from flows.commands.options import AsJson, Labels, Model
+from flows.commands.reported_rows import first_of, print_left_out
 from flows.moments import parse_moment
 from infra.settings import Settings
-
-_NAMED = 10
 
 
 class Format(StrEnum):
@@ -42,9 +41,11 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """List open alerts: rows decided review or decline of which no outcome is known."""
-    from flows.alerts import alerts_text, list_alerts, send_alerts, write_alerts
+    from flows.alerts import alerts_text, check_model, list_alerts, send_alerts, write_alerts
 
     settings = Settings()
+    if model is not None:
+        check_model(settings, model)
     alerts = list_alerts(settings, model=model, since=parse_moment(since, "--since"))
     if out is not None:
         write_alerts(alerts, kind.value, out)
@@ -75,10 +76,9 @@ def import_file(
         return
     console.print(
         f"{done.read:,} outcomes read for {done.name}: {done.accepted:,} accepted, "
-        f"{done.duplicates:,} known before, {done.left_out:,} left out; "
-        f"{done.closed:,} alerts closed"
+        f"{done.duplicates:,} known before, {len(done.unknown):,} unknown, "
+        f"{len(done.left_out):,} left out; {done.closed:,} alerts closed"
     )
+    print_left_out(done.left_out)
     if done.unknown:
-        more = len(done.unknown) - _NAMED
-        named = ", ".join(done.unknown[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
-        console.print(f"Of these ids the log holds no decision: {named}")
+        console.print(f"Of these ids the log holds no decision: {first_of(done.unknown)}")

@@ -4,6 +4,7 @@ import typer
 
 from flows.commands.console import console, print_json
 from flows.commands.options import AsJson, Labels, Model
+from flows.commands.reported_rows import print_left_out
 from infra.settings import Settings
 
 
@@ -30,5 +31,6 @@ def import_file(
     console.print(
         f"{done.read:,} labels read for {done.name}: {done.accepted:,} accepted, "
         f"{done.duplicates:,} known before, {done.unknown:,} of rows not seen yet, "
-        f"{done.left_out:,} left out"
+        f"{len(done.left_out):,} left out"
     )
+    print_left_out(done.left_out)

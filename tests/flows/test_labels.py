@@ -1,5 +1,6 @@
 """Labels from files reach the online state, in the contract's words or in the service's."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 
 from features.contract import Contract, parse_contract
 from features.ingestion.data_error import DataError
-from flows.labels import label_reports
+from features.online.events import LabelReport, microseconds_of
+from flows.labels import LeftOut, label_reports
+from serving.label_requests import LabelReader
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 MARCH = datetime(2026, 3, 1, tzinfo=UTC)
@@ -42,14 +45,57 @@ def contract() -> Contract:
         (
             {"id": ["7", None, "9", "1"], "label": [1, 1, None, 1],
              "reported_at": [None, *["2026-03-01T00:00:00Z"] * 3]},
-            [("1", 1, MARCH)],
+            [("7", 1, NOW), ("1", 1, MARCH)],
         ),
     ],
 )  # fmt: skip
 def test_reports_are_read_by_the_contracts_names_or_the_services(
     contract: Contract, table: dict[str, list[Any]], reports: list[Any]
 ) -> None:
-    assert label_reports(pl.DataFrame(table), contract, arrived=NOW).rows() == reports
+    found = label_reports(pl.DataFrame(table), contract, arrived=NOW)
+
+    assert found.reports.rows() == reports
+
+
+@pytest.mark.parametrize("reported_at", [None, "2026-03-01 01:00:00"])
+@pytest.mark.parametrize(("status", "label"), [("lost", 1), ("repaid", 0)])
+def test_a_file_says_what_the_same_request_says(
+    contract: Contract, status: str, label: int, reported_at: str | None
+) -> None:
+    body = {"labels": [{"id": "7", "label": label, "reported_at": reported_at}]}
+    by_route = LabelReader(contract).read(json.dumps(body).encode(), arrived=NOW)
+
+    for names in (("LOAN", "STATUS", "CLOSED"), ("id", "label", "reported_at")):
+        value = status if names[1] == "STATUS" else label
+        table = pl.DataFrame(dict(zip(names, (["7"], [value], [reported_at]), strict=True)))
+        found = label_reports(table, contract, arrived=NOW)
+
+        by_file = [LabelReport(i, k, microseconds_of(at)) for i, k, at in found.reports.rows()]
+        assert by_file == by_route
+        assert found.left_out == ()
+
+
+def test_rows_that_report_nothing_are_named_with_the_reason(contract: Contract) -> None:
+    table = pl.DataFrame({"id": ["7", None, "9"], "label": [1, 1, None]})
+
+    found = label_reports(table, contract, arrived=NOW)
+
+    assert found.reports["id"].to_list() == ["7"]
+    assert found.left_out == (LeftOut(2, "no id"), LeftOut(3, "no label"))
+
+
+@pytest.mark.xdist_group("trained")
+def test_the_command_names_what_it_leaves_out(whitecrow, trained, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("WHITECROW_STATE_URI", str(tmp_path / "state.db"))
+    file = tmp_path / "labels.csv"
+    file.write_text("id,label\n7,1\n,0\n9,\n" + "8,\n" * 9)
+
+    done = whitecrow(trained.home, "labels", "import", file, "-m", "stream")
+
+    counts, named = done.out.splitlines()
+    assert counts.endswith("11 left out")
+    assert "row 2 (no id), row 3 (no label)" in named
+    assert named.endswith("row 11 (no label) and 1 more")
 
 
 @pytest.mark.parametrize(
@@ -74,12 +120,11 @@ def test_a_file_of_labels_is_imported_once(whitecrow, trained, tmp_path, monkeyp
 
     first, again = whitecrow(*command), whitecrow(*command)
 
-    frauds = int(pl.read_parquet(trained.stream)["REPORTED_AT"].is_not_null().sum())
     assert first.json == {
-        "name": "stream", "read": 20_000, "left_out": 20_000 - frauds, "accepted": 0,
-        "duplicates": 0, "unknown": frauds,
+        "name": "stream", "read": 20_000, "left_out": 0, "left_out_rows": [], "accepted": 0,
+        "duplicates": 0, "unknown": 20_000,
     }  # fmt: skip
-    assert again.json["duplicates"] + again.json["unknown"] == frauds
+    assert again.json["duplicates"] + again.json["unknown"] == 20_000
 
 
 @pytest.mark.xdist_group("trained")

@@ -20,13 +20,14 @@ from features.online.events import LabelReport
 from features.online.state import LabelCounts
 from flows.alerts import import_outcomes, list_alerts, send_alerts
 from flows.cli import app
-from flows.labels import import_labels
+from flows.labels import LeftOut, import_labels
 from flows.moments import RequestError
 from infra.settings import Settings
 from serving.alert_webhook import WebhookRefused, WebhookUnusable
 from serving.decisions.layout import logged_id
 from serving.decisions.opening import open_recording
 from serving.decisions.sealing import LogSecret
+from serving.model_references import UnknownModel
 from serving.outcomes import OutcomeBook
 from serving.refusals import RequestRefused
 from serving.served_models import ModelSource
@@ -152,8 +153,23 @@ def test_the_exported_file_filled_in_is_the_file_to_import(settings, three, tmp_
     done = import_outcomes(settings, str(out), "corner")
 
     assert table.columns[:2] == ["decision_id", "id"]
-    assert (done.read, done.left_out, done.accepted, done.closed) == (2, 1, 1, 1)
+    assert (done.read, done.left_out) == (2, (LeftOut(2, "no label"),))
+    assert (done.accepted, done.closed) == (1, 1)
     assert [alert.id for alert in list_alerts(settings)] == ["3"]
+
+
+def test_a_label_said_again_without_a_moment_changes_nothing(settings, three, tmp_path) -> None:
+    file = outcomes(tmp_path, id=[2, 3], label=[1, 0])
+
+    first = import_outcomes(settings, file, "corner")
+    kept = OutcomeBook(settings.root).outcomes("corner")
+    again = import_outcomes(settings, file, "corner")
+
+    assert (first.accepted, first.duplicates) == (2, 0)
+    assert (again.accepted, again.duplicates) == (0, 2)
+    assert OutcomeBook(settings.root).outcomes("corner") == kept
+    other = import_outcomes(settings, outcomes(tmp_path, id=[2], label=[0]), "corner")
+    assert (other.accepted, other.duplicates) == (1, 0)
 
 
 def test_decisions_without_an_id_come_back_by_their_decision_id(
@@ -264,7 +280,8 @@ def test_ids_that_nobody_decided_are_named(settings, three, tmp_path, capsys) ->
     whitecrow(settings, "alerts", "import", file, "--model", "corner")
 
     said = capsys.readouterr().out
-    assert "1 alerts closed" in said
+    assert "13 outcomes read" in said
+    assert "1 accepted, 0 known before, 12 unknown, 0 left out; 1 alerts closed" in said
     assert "100, 101, 102, 103, 104, 105, 106, 107, 108, 109 and 2 more" in said
 
 
@@ -273,6 +290,7 @@ def test_ids_that_nobody_decided_are_named(settings, three, tmp_path, capsys) ->
     [
         (["--since", "yesterday"], RequestError, "--since: write a moment .*Got 'yesterday'"),
         (["--webhook", "ftp://x"], WebhookUnusable, "must begin with https://"),
+        (["--model", "nosuch"], UnknownModel, r"No model 'nosuch' .*there are: corner"),
     ],
 )
 def test_bad_options_are_refused_with_a_way_out(settings, three, options, kind, message) -> None:

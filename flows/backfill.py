@@ -155,22 +155,25 @@ def _identity(table: DataFingerprint, contract: Contract, as_of: datetime | None
 def summary(outcome: BackfillOutcome) -> str:
     """Return in one line what was loaded."""
     rows, loaded = outcome.history.counts, outcome.loaded
-    parts = [f"{loaded.applied:,} events", f"{loaded.labels:,} labels"]
-    for count, what in (
-        (loaded.duplicates, "were there before"),
-        (loaded.conflicts, "have an id that the state knows with other content"),
-        (loaded.too_late, "came too late"),
-        (rows.repeated, "repeat an id"),
-        (rows.without_event_time, "without event time"),
-        (rows.later, "after the moment"),
-        (rows.too_old, "older than any feature looks"),
-    ):
-        if count:
-            parts.append(f"{count:,} {what}")
+    left_out = [
+        f"{count:,} {what}"
+        for count, what in (
+            (loaded.duplicates, "there before"),
+            (loaded.conflicts, "with an id that the state knows with other content"),
+            (loaded.too_late, "come too late"),
+            (rows.repeated, "repeating an id"),
+            (rows.without_event_time, "without event time"),
+            (rows.later, "after that moment"),
+            (rows.too_old, "older than any feature looks back"),
+        )
+        if count
+    ]
     resumed = f", resumed at row {loaded.resumed_at:,}" if loaded.resumed_at else ""
     return (
-        f"{outcome.location} as of {outcome.history.as_of:%Y-%m-%d %H:%M} UTC: {', '.join(parts)} "
-        f"in {outcome.seconds:.1f} s{resumed}"
+        f"{outcome.location} as of {outcome.history.as_of:%Y-%m-%d %H:%M} UTC: "
+        f"{loaded.applied:,} events and {loaded.labels:,} labels loaded in "
+        f"{outcome.seconds:.1f} s{resumed}"
+        + (f"; rows not loaded: {', '.join(left_out)}" if left_out else "")
     )
 
 

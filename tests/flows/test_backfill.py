@@ -64,8 +64,8 @@ def test_a_state_is_built_and_proven_in_two_lines(command, stream, tmp_path, sta
 
     assert done.code == 0, done.err
     loaded, proven = done.out.splitlines()
-    assert " events, " in loaded
-    assert "older than any feature looks" in loaded
+    assert " labels loaded in " in loaded
+    assert loaded.endswith(" older than any feature looks back")
     assert proven.startswith("Proven: ")
     assert proven.endswith("all equal to the table's.")
 
@@ -201,7 +201,7 @@ def test_rows_without_event_time_and_repeated_ids_are_told(command, stream, tmp_
     done = command(tmp_path, "backfill", tmp_path / "odd.parquet", "-c", "simulated_stream")
 
     assert done.code == 0, done.err
-    assert "3 repeat an id" in done.out
+    assert "3 repeating an id" in done.out
     assert "2 without event time" in done.out
 
 

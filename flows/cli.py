@@ -4,6 +4,7 @@ Commands import what they need when they run, so that ``whitecrow serve`` and ``
 with the ``serve`` extra alone.
 """
 
+import importlib.metadata
 import logging
 import os
 import sys
@@ -22,7 +23,7 @@ from flows.commands import (
     packages,
     services,
 )
-from flows.commands.console import print_failure
+from flows.commands.console import console, print_failure
 from infra.errors import WhitecrowError, is_full_disk
 from infra.logs import configure_logs
 
@@ -45,8 +46,17 @@ _FULL_DISK = (
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"whitecrow {importlib.metadata.version('whitecrow')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _prepare(
+    version: bool = typer.Option(  # noqa: ARG001 - its callback ends the command
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Log progress to stderr."),
     log_json: bool = typer.Option(False, "--log-json", help="Log lines as JSON."),
 ) -> None:

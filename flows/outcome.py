@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.fitted_model import how_in_words
+from flows.recalibration import read_policy
 from flows.release import Released
 from flows.run_folder import RunFolder, read_json
 
@@ -71,6 +72,10 @@ class TrainingOutcome:
         console.print(
             f"Registered [bold]{name}[/] with policy {released.policy_version} ({state})."
         )
+        for word in ("review", "decline"):
+            tuned = getattr(read_policy(self.run).thresholds, word)
+            if tuned.threshold is None:
+                console.print(f"{word}: {tuned.reason}")
         console.print(f"Report: {self.run.report}")
         if released.is_champion:
             console.print(f"Next: whitecrow serve --model {released.name}")

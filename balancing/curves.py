@@ -8,12 +8,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 from balancing.metrics.calibration_quality import check_probabilities
 from balancing.metrics.cells import FloatArray, IntArray, count_cells
+from balancing.metrics.proportions import wilson_ends
 
 MAX_POINTS = 400
 # Scores are shown over their log-odds: with one positive in 600 rows everything of interest
 # happens between 0.0001 and 0.1. 0.000001 to 0.999999 covers what a float32 network can say.
 LOWEST_LOG_ODDS, HIGHEST_LOG_ODDS = -13.8, 13.8
-_WILSON_Z = 1.96
 
 
 def _to_array(value: Any) -> Any:
@@ -113,7 +113,7 @@ def reliability_curve(
     n_rows = n_rows[filled]
     observed = np.bincount(place, weights=labels, minlength=2 * n_bins)[filled] / n_rows
     predicted = np.bincount(place, weights=probabilities, minlength=2 * n_bins)[filled] / n_rows
-    low, high = _wilson(observed, n_rows)
+    low, high = wilson_ends(observed, n_rows)
     return ReliabilityCurve(
         predicted=predicted, observed=observed, low=low, high=high, n_rows=n_rows
     )
@@ -161,11 +161,3 @@ def _steps(values: FloatArray) -> FloatArray:
     span = float(np.ptp(values)) or 1.0
     steps: FloatArray = np.abs(np.diff(values)) / span
     return steps
-
-
-def _wilson(share: FloatArray, n_rows: FloatArray) -> tuple[FloatArray, FloatArray]:
-    z2 = _WILSON_Z**2
-    centre = (share + z2 / (2 * n_rows)) / (1 + z2 / n_rows)
-    spread = np.sqrt(share * (1 - share) / n_rows + z2 / (4 * n_rows**2))
-    half = _WILSON_Z * spread / (1 + z2 / n_rows)
-    return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)

@@ -23,6 +23,7 @@ from balancing.calibration.temperatures import log_odds
 from balancing.calibration.thresholds import DecisionArray, Thresholds
 from balancing.metrics.cells import FloatArray
 from infra.errors import InputError
+from infra.exploration import Exploration
 from infra.storage import canonical_json, sha256_json
 
 # Platforms may round exp differently in the last place; decisions must still agree exactly.
@@ -93,6 +94,8 @@ class Policy(_Part):
         prior_shift: Base rate correction after calibration, if any.
         thresholds: Review and decline.
         costs: What decisions cost, where an objective says so.
+        exploration: Which of the rows that it declines a service approves all the same; none by
+            default. :meth:`decide` knows nothing of it.
         score_map: Where a score stands.
         golden: Decisions to check at load.
         calibration_data: What it was fitted on.
@@ -112,6 +115,7 @@ class Policy(_Part):
     prior_shift: PriorShift | None = None
     thresholds: Thresholds
     costs: RowCosts | None = None
+    exploration: Exploration | None = None
     score_map: ScoreMap
     golden: GoldenDecisions
     calibration_data: CalibrationData

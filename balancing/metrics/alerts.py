@@ -61,6 +61,12 @@ def precision_at_k_of(cells: ScoreCells, *, k: int) -> FloatArray:
     return share(found, np.minimum(float(k), rows))
 
 
+def recall_at_k_of(cells: ScoreCells, *, k: int) -> FloatArray:
+    """Return the share of positives among the first ``k`` rows per set of counts -> ``(*)``."""
+    found = (cells.positives * _share_within(cells, k)).sum(axis=-1)
+    return share(found, cells.n_positives[..., 0])
+
+
 def value_detection_rate_of(cells: ScoreCells, *, k: int) -> FloatArray:
     """Return the share of positive value among the first ``k`` rows per set of counts -> ``(*)``.
 

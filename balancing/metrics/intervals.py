@@ -70,6 +70,7 @@ def bootstrap_interval(
     statistic: Statistic,
     *,
     amount: ArrayLike | None = None,
+    cluster: ArrayLike | None = None,
     n_replicates: int = N_REPLICATES,
     confidence: float = CONFIDENCE,
     seed: int = 0,
@@ -81,6 +82,7 @@ def bootstrap_interval(
         score: Higher means riskier.
         statistic: A formula over cells, such as ``ranking.average_precision_of``.
         amount: Value per row where the statistic needs it.
+        cluster: What each row belongs to, where rows of one are no independent draws.
         n_replicates: Resamples drawn.
         confidence: Share of the replicates between the two ends.
         seed: Same seed, same interval.
@@ -93,6 +95,7 @@ def bootstrap_interval(
         score,
         {"statistic": statistic},
         amount=amount,
+        cluster=cluster,
         n_replicates=n_replicates,
         confidence=confidence,
         seed=seed,
@@ -105,12 +108,13 @@ def bootstrap_intervals(
     statistics: Mapping[str, Statistic],
     *,
     amount: ArrayLike | None = None,
+    cluster: ArrayLike | None = None,
     n_replicates: int = N_REPLICATES,
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> dict[str, Interval]:
     """Return several ranking metrics of one score, all from the same resamples."""
-    resampler = CellResampler.of(label, [score], amount=amount)
+    resampler = CellResampler.of(label, [score], amount=amount, cluster=cluster)
     (cells,) = resampler.observed()
     drawn: dict[str, list[FloatArray]] = {name: [] for name in statistics}
     for (resampled,) in resampler.draw(n_replicates, seed=seed):
@@ -131,6 +135,7 @@ def paired_difference(
     statistic: Statistic,
     *,
     amount: ArrayLike | None = None,
+    cluster: ArrayLike | None = None,
     n_replicates: int = N_REPLICATES,
     confidence: float = CONFIDENCE,
     seed: int = 0,
@@ -145,6 +150,7 @@ def paired_difference(
         [baseline_score],
         statistic,
         amount=amount,
+        cluster=cluster,
         n_replicates=n_replicates,
         confidence=confidence,
         seed=seed,
@@ -158,6 +164,7 @@ def mean_paired_difference(
     statistic: Statistic,
     *,
     amount: ArrayLike | None = None,
+    cluster: ArrayLike | None = None,
     n_replicates: int = N_REPLICATES,
     confidence: float = CONFIDENCE,
     seed: int = 0,
@@ -173,11 +180,12 @@ def mean_paired_difference(
         baseline_scores: One a repetition, in the same order.
         statistic: A formula over cells.
         amount: Value per row where the statistic needs it.
+        cluster: What each row belongs to, where rows of one are no independent draws.
         n_replicates: Resamples drawn.
         confidence: Share of the replicates between the two ends.
         seed: Same seed, same interval.
     """
-    resampler = CellResampler.of(label, [*scores, *baseline_scores], amount=amount)
+    resampler = CellResampler.of(label, [*scores, *baseline_scores], amount=amount, cluster=cluster)
     n = len(scores)
 
     def difference(cells: Sequence[ScoreCells]) -> FloatArray:

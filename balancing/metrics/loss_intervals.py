@@ -23,6 +23,7 @@ from balancing.metrics.calibration_quality import (
 )
 from balancing.metrics.cells import FloatArray, IntArray, share
 from balancing.metrics.intervals import CONFIDENCE, N_REPLICATES, Interval, percentile_interval
+from balancing.metrics.resampling import cluster_numbers
 
 _SINGLE_ROWS_A_SIDE = 2048
 _GROUPS_BETWEEN = 4096
@@ -52,6 +53,11 @@ class RowGroups:
         _, group, sizes = np.unique(code, return_inverse=True, return_counts=True)
         return cls(group.astype(np.int64), sizes.astype(np.int64))
 
+    @classmethod
+    def single(cls, n_rows: int) -> "RowGroups":
+        """Keep every row apart."""
+        return cls(np.arange(n_rows, dtype=np.int64), np.ones(n_rows, dtype=np.int64))
+
     def mean(self, value: FloatArray) -> FloatArray:
         """Return the mean of a value per group, ``(n_rows,)`` -> ``(n_groups,)``."""
         means: FloatArray = np.bincount(self.group, weights=value) / self.sizes
@@ -76,6 +82,7 @@ class RowGroups:
 def mean_interval(
     value: ArrayLike,
     *,
+    cluster: ArrayLike | None = None,
     n_replicates: int = N_REPLICATES,
     confidence: float = CONFIDENCE,
     seed: int = 0,
@@ -84,14 +91,28 @@ def mean_interval(
 
     Of two models' losses on the same rows, pass the difference: the interval is then paired.
 
+    Args:
+        value: One per row.
+        cluster: What each row belongs to, where rows of one are no independent draws.
+        n_replicates: Resamples drawn.
+        confidence: Share of the replicates between the two ends.
+        seed: Same seed, same interval.
+
     Raises:
         ValueError: If there is no row or a value is not finite.
     """
     values = np.asarray(value, dtype=np.float64)
     if values.ndim != 1 or not values.size or not np.isfinite(values).all():
         raise ValueError(f"value must be finite, one per row. Got shape {values.shape}.")
-    groups = RowGroups.by(values)
-    columns = np.stack([groups.mean(values), np.ones(len(groups.sizes))], axis=1)
+    if cluster is not None:
+        numbers = cluster_numbers(cluster, len(values))
+        # Each cluster as a whole: one row that has the sums of its rows.
+        sizes = np.bincount(numbers).astype(np.float64)
+        columns = np.stack([np.bincount(numbers, weights=values), sizes], axis=1)
+        groups = RowGroups.single(len(columns))
+    else:
+        groups = RowGroups.by(values)
+        columns = np.stack([groups.mean(values), np.ones(len(groups.sizes))], axis=1)
     total, n_rows = groups.draw(columns, n_replicates, seed=seed).T
     return percentile_interval(float(values.mean()), share(total, n_rows), confidence=confidence)
 

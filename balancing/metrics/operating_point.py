@@ -51,6 +51,15 @@ def recall_at_fpr_of(cells: ScoreCells, *, max_fpr: float) -> FloatArray:
     return share(found, cells.n_positives[..., 0])
 
 
+def recall_at_precision_of(cells: ScoreCells, *, min_precision: float) -> FloatArray:
+    """Return the recall at a precision per set of counts -> ``(*)``; 0 where none reaches it."""
+    _check_share("min_precision", min_precision)
+    found = cells.true_positives
+    precision = np.nan_to_num(share(found, found + cells.false_positives))
+    best = np.where(precision >= min_precision, found, 0.0).max(axis=-1)
+    return share(best, cells.n_positives[..., 0])
+
+
 def precision_at_recall_of(cells: ScoreCells, *, min_recall: float) -> FloatArray:
     """Return the precision at a recall per set of counts, ``(*, n_cells)`` -> ``(*)``."""
     _check_share("min_recall", min_recall)

@@ -5,6 +5,10 @@ with replacement up to the total. Scores are sorted once. A sum of Poisson weigh
 Poisson, so the negatives between two neighbouring positives need one draw instead of thousands:
 a replicate costs as much as there are positives, and nothing is approximated. Classes are not
 stratified, as a new sample would bring another number of positives too.
+
+Rows that belong together (one card's, one customer's) are no independent draws. Given their
+clusters, whole clusters get the weights (the cluster bootstrap); one cluster's negatives within a
+cell then move as one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,6 +50,15 @@ class _Slots:
 
 
 @dataclass(frozen=True, slots=True)
+class _Clusters:
+    """Which cluster each positive row and each group of negatives belongs to."""
+
+    positive: IntArray  # (n_positives,)
+    negative: IntArray  # (n_groups,)
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
 class CellResampler:
     """Resamples the rows behind one or several scores, each seeing the same weights.
 
@@ -53,15 +66,22 @@ class CellResampler:
         slots: One per score.
         group_sizes: Negatives that no score tells apart, ``(n_groups,)``; the unit of drawing.
         amount: Amount of each positive row, or ``None``.
+        clusters: What gets one weight together, or ``None`` where each row is drawn by itself.
     """
 
     slots: tuple[_Slots, ...]
     group_sizes: IntArray
     amount: FloatArray | None
+    clusters: _Clusters | None = None
 
     @classmethod
     def of(
-        cls, label: ArrayLike, scores: Sequence[ArrayLike], *, amount: ArrayLike | None = None
+        cls,
+        label: ArrayLike,
+        scores: Sequence[ArrayLike],
+        *,
+        amount: ArrayLike | None = None,
+        cluster: ArrayLike | None = None,
     ) -> "CellResampler":
         """Sort each score once and group the negatives that lie between the same positives.
 
@@ -71,21 +91,31 @@ class CellResampler:
         labels = check_labels(label)
         checked = [check_scores(score, len(labels)) for score in scores]
         places = [_merge_negative_runs(score, labels == 1) for score in checked]
-        return cls.by_cell(labels, places, amount=amount)
+        return cls.by_cell(labels, places, amount=amount, cluster=cluster)
 
     @classmethod
     def by_cell(
-        cls, label: IntArray, places: Sequence[IntArray], *, amount: ArrayLike | None = None
+        cls,
+        label: IntArray,
+        places: Sequence[IntArray],
+        *,
+        amount: ArrayLike | None = None,
+        cluster: ArrayLike | None = None,
     ) -> "CellResampler":
         """Take each row's cell as given, ``(n_rows,)`` per score, cells counted from 0."""
         is_positive = label == 1
-        groups, sizes = _group_rows([place[~is_positive] for place in places])
+        numbers = None if cluster is None else cluster_numbers(cluster, len(label))
+        apart = [*places] if numbers is None else [*places, numbers]
+        groups, sizes = _group_rows([place[~is_positive] for place in apart])
+        clusters = None
+        if numbers is not None:
+            clusters = _Clusters(numbers[is_positive], groups.pop(), int(numbers.max()) + 1)
         slots = tuple(
             _Slots(place[is_positive], group, int(place.max()) + 1)
             for place, group in zip(places, groups, strict=True)
         )
         value = None if amount is None else positive_amounts(amount, label)[is_positive]
-        return cls(slots, sizes, value)
+        return cls(slots, sizes, value, clusters)
 
     def observed(self) -> list[ScoreCells]:
         """Return the cells of the data themselves, one per score, ``(n_cells,)``."""
@@ -100,8 +130,13 @@ class CellResampler:
         block = max(1, _WEIGHTS_AT_ONCE // max(1, n_positives + n_groups))
         for start in range(0, n_replicates, block):
             n = min(block, n_replicates - start)
-            positive = rng.poisson(1.0, (n, n_positives)).astype(np.float64)
-            negative = rng.poisson(self.group_sizes, (n, n_groups)).astype(np.float64)
+            if self.clusters is not None:
+                weights = rng.poisson(1.0, (n, self.clusters.n)).astype(np.float64)
+                positive = weights[:, self.clusters.positive]
+                negative = weights[:, self.clusters.negative] * self.group_sizes
+            else:
+                positive = rng.poisson(1.0, (n, n_positives)).astype(np.float64)
+                negative = rng.poisson(self.group_sizes, (n, n_groups)).astype(np.float64)
             yield self._cells(positive, negative)
 
     def _cells(self, positive: FloatArray, negative: FloatArray) -> list[ScoreCells]:
@@ -115,6 +150,18 @@ class CellResampler:
             )
             for slots in self.slots
         ]
+
+
+def cluster_numbers(cluster: ArrayLike, n_rows: int) -> IntArray:
+    """Return the clusters as numbers from 0 on, in any order.
+
+    Raises:
+        ValueError: If there is not one per row.
+    """
+    names = np.asarray(cluster)
+    if names.shape != (n_rows,):
+        raise ValueError(f"cluster must have one value per label ({n_rows}). Got {names.shape}.")
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
 def _first(cells: ScoreCells) -> ScoreCells:

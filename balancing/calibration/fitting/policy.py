@@ -28,6 +28,7 @@ from balancing.calibration.thresholds import Thresholds
 from balancing.metrics.cells import FloatArray, IntArray, count_cells
 from balancing.metrics.costs import MINOR_UNITS_PER_MAJOR
 from balancing.metrics.period import period_days
+from infra.exploration import Exploration
 
 _N_GOLDEN = 64
 _N_MAP_TOP, _N_MAP_SPREAD = 128, 256
@@ -45,6 +46,7 @@ def fit_policy(
     post_processing: PostProcessing,
     prior_shift: PriorShift | None = None,
     anchor: Policy | None = None,
+    exploration: Exploration | None = None,
     force: bool = False,
     calibration_fingerprint: str,
     actor: str,
@@ -71,6 +73,7 @@ def fit_policy(
             are chosen on these rows as they are, at the shifted scores.
         anchor: A policy whose thresholds are kept at their false-positive rates; the objectives
             of the settings are passed over then.
+        exploration: Which declined rows a service lets through; written down as it is.
         force: Accept a post-processing that lowers average precision with certainty.
         calibration_fingerprint: Hash of the calibration rows.
         actor: Who makes the policy.
@@ -112,6 +115,7 @@ def fit_policy(
         prior_shift=prior_shift,
         thresholds=thresholds,
         costs=_costs(thresholds),
+        exploration=exploration,
         score_map=fit_score_map(labels, scores, days=_traffic_days(objectives, days, len(labels))),
         golden=_golden(rows, scored, thresholds, has_segments=has_segments),
         calibration_data=CalibrationData(

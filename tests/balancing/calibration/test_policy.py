@@ -12,6 +12,7 @@ from balancing.calibration.post_processing.class_dependent import ClassDependent
 from balancing.calibration.prior_shift import PriorShift
 from balancing.metrics.ranking import average_precision
 from infra.errors import InputError
+from infra.exploration import Exploration
 
 
 def changed(policy: Policy, **changes: Any) -> Policy:
@@ -31,6 +32,25 @@ def test_a_policy_survives_json_byte_for_byte(policy: Policy) -> None:
 def test_the_same_content_has_the_same_id_and_other_content_another(policy: Policy) -> None:
     assert changed(policy).policy_id == policy.policy_id
     assert changed(policy, reason="another").policy_id != policy.policy_id
+
+
+def test_exploration_is_part_of_a_policy_and_names_no_older_one_anew(policy: Policy) -> None:
+    exploring = changed(policy, exploration=Exploration(rate=0.01, max_amount=100.0))
+
+    assert "exploration" not in json.loads(policy.to_json())
+    assert exploring.policy_id != policy.policy_id
+    assert Policy.from_json(exploring.to_json()) == exploring
+    logits = np.array(policy.golden.logits)
+    assert (exploring.decide(logits)[1] == policy.decide(logits)[1]).all()
+    exploring.check_golden()
+
+
+@pytest.mark.parametrize("rate", [0, -0.1, 0.51, "much"])
+def test_a_policy_at_no_possible_rate_is_refused(policy: Policy, rate: Any) -> None:
+    content = json.loads(policy.to_json()) | {"exploration": {"rate": rate}}
+
+    with pytest.raises(PolicyMismatch, match=r"v3.json is no readable policy: exploration\.rate"):
+        Policy.from_json(json.dumps(content), source="v3.json")
 
 
 @pytest.mark.parametrize(

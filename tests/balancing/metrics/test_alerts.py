@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from balancing.metrics.alerts import card_precision_at_k, precision_at_k, value_detection_rate
+from balancing.metrics.alerts import (
+    card_precision_at_k,
+    precision_at_k,
+    recall_at_k_of,
+    value_detection_rate,
+)
+from balancing.metrics.cells import count_cells
 
 LABEL = [1, 0, 1, 0, 1]
 SCORE = [0.9, 0.8, 0.7, 0.6, 0.5]
@@ -25,6 +31,11 @@ def test_precision_does_not_depend_on_the_order_of_the_rows() -> None:
     order = rng.permutation(60)
 
     assert precision_at_k(label, score, k=11) == precision_at_k(label[order], score[order], k=11)
+
+
+@pytest.mark.parametrize(("k", "expected"), [(1, 1 / 3), (2, 1 / 3), (3, 2 / 3), (5, 1.0)])
+def test_recall_counts_the_k_highest_scores(k: int, expected: float) -> None:
+    assert recall_at_k_of(count_cells(LABEL, SCORE), k=k) == pytest.approx(expected)
 
 
 def test_value_detection_weighs_by_amount() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from balancing.metrics.cells import count_cells
 from balancing.metrics.operating_point import (
     alert_rate,
     false_positive_rate_at,
@@ -11,6 +12,7 @@ from balancing.metrics.operating_point import (
     precision_at_recall,
     recall_at,
     recall_at_fpr,
+    recall_at_precision_of,
 )
 
 
@@ -26,7 +28,12 @@ def test_operating_points_equal_the_best_point_of_scikit_learns_curves(
         fpr, tpr, _ = roc_curve(label, score, drop_intermediate=False)
         precision, recall, _ = precision_recall_curve(label, score)
 
+        cells = count_cells(label, score)
+        reached = recall[:-1][precision[:-1] >= limit]  # the last point is of no threshold
         assert recall_at_fpr(label, score, max_fpr=limit) == tpr[fpr <= limit].max()
+        assert recall_at_precision_of(cells, min_precision=limit) == pytest.approx(
+            reached.max(initial=0.0)
+        )
         assert precision_at_recall(label, score, min_recall=limit) == pytest.approx(
             precision[recall >= limit].max()
         )

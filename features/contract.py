@@ -5,6 +5,7 @@ the real table, and a column that the contract does not mention is an error, not
 """
 
 import difflib
+import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -28,9 +29,11 @@ from features.contract_blocks import (
     Split,
     Velocity,
 )
+from features.exploration import check_exploration
 from features.segments import check_segments
 from features.window_checks import check_windows_fit
 from infra.errors import InputError
+from infra.exploration import Exploration
 from infra.storage import sha256_json
 
 RESERVED_NAMES = frozenset(
@@ -150,12 +153,14 @@ class Contract(Block):
 def read_contract(reference: str | Path) -> Contract:
     """Read a contract from a TOML file, or by the name of a shipped one.
 
+    A file that ends in ``.json`` holds one as runs and bundles keep it.
+
     Raises:
         ContractError: If there is none of that name, or the file is not a valid contract.
     """
     path = Path(reference)
     if path.suffix == ".toml" or path.is_file():
-        return parse_contract(_read_toml(path), source=str(path))
+        return parse_contract(_read_document(path), source=str(path))
     shipped = files("features") / "contracts" / f"{reference}.toml"
     if not shipped.is_file():
         raise ContractError(
@@ -176,9 +181,10 @@ def parse_contract(mapping: Mapping[str, Any], *, source: str) -> Contract:
     return _validated(dict(mapping), source=source)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_document(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        return dict(json.loads(text)) if path.suffix == ".json" else tomllib.loads(text)
     except FileNotFoundError:
         raise ContractError(
             f"No contract file {path}. Draft one: whitecrow contract draft."
@@ -187,6 +193,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ContractError(f"Cannot read contract {path}: {error}.") from None
     except tomllib.TOMLDecodeError as error:
         raise ContractError(f"Contract {path} is not valid TOML: {error}.") from None
+    except (TypeError, ValueError) as error:
+        raise ContractError(f"Contract {path} is no JSON object: {error}.") from None
 
 
 def _validated(mapping: dict[str, Any], *, source: str) -> Contract:
@@ -213,7 +221,7 @@ def _first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
     # Tags of unions and names of models stand in the location too; they are not keys of the file.
     location = [str(part) for part in first["loc"]]
-    if location[:1] == ["policy"] and len(location) > 2:
+    if location[:2] in (["policy", "review"], ["policy", "decline"]) and len(location) > 2:
         del location[2]
     key = ".".join(location) or "contract"
     if first["type"] == "extra_forbidden":
@@ -229,8 +237,10 @@ def _did_you_mean(location: list[str]) -> str:
     models: Mapping[str, type[BaseModel]] = {
         "columns": Columns, "label": Label, "split": Split, "policy": PolicySettings,
         "reasons": Reasons, "velocity": Velocity, "label_rate": LabelRate,
+        "exploration": Exploration,
     }  # fmt: skip
-    model = Contract if len(location) == 1 else models.get(location[0])
+    block = location[-2:-1] if location[0] == "policy" else location[:1]
+    model = Contract if len(location) == 1 else models.get(block[0])
     if model is None:
         return "."
     close = difflib.get_close_matches(location[-1], model.model_fields, n=1)
@@ -362,6 +372,7 @@ def _check_references(contract: Contract) -> None:
         for name in names:
             _check_known(where, name, known)
     check_segments(contract.policy.segments, contract, where="policy.segments")
+    check_exploration(contract.policy.exploration, contract, where="policy.exploration")
 
 
 def _check_known(where: str, name: str, known: set[str]) -> None:

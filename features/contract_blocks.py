@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from features.durations import format_duration, parse_duration
+from infra.exploration import Exploration
 from infra.objectives import MaxFprObjective, MinPrecisionObjective, Objective
 
 
@@ -221,6 +222,7 @@ class PolicySettings(Block):
     unknown_fields: Literal["refuse", "ignore"] = "refuse"
     max_clock_skew: Duration = timedelta(minutes=5)
     count_declined: bool = True
+    exploration: Exploration | None = None
 
 
 class Reasons(Block):

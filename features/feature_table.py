@@ -41,14 +41,20 @@ class FeatureTable:
 
 
 def feature_table_key(
-    data_sha256s: Sequence[str], contract: Contract, as_of: datetime | None, *, has_test: bool
+    data_sha256s: Sequence[str],
+    contract: Contract,
+    as_of: datetime | None,
+    since: datetime | None = None,
+    *,
+    has_test: bool,
 ) -> str:
-    """Return the content address of a feature table: data, contract, moment and code."""
+    """Return the content address of a feature table: data, contract, moments and code."""
     return sha256_json(
         {
             "data": list(data_sha256s),
             "contract": contract.data_hash(),
             "as_of": as_of.isoformat() if as_of else None,
+            "since": since.isoformat() if since else None,
             "has_test": has_test,
             "code": _code_hash(),
             "polars": pl.__version__,
@@ -62,8 +68,10 @@ def build_feature_table(
     *,
     input_types: Mapping[str, str],
     as_of: datetime | None = None,
+    since: datetime | None = None,
     labels: pl.DataFrame | None = None,
     test: pl.DataFrame | None = None,
+    is_served: bool = False,
 ) -> FeatureTable:
     """Return the feature table of validated rows.
 
@@ -72,8 +80,10 @@ def build_feature_table(
         contract: Resolved against the table.
         input_types: What a request must hold; see :func:`input_types_of`.
         as_of: The moment whose knowledge counts; default: the newest event time.
+        since: Rows before it are the others' past and stand in no part; default: there are none.
         labels: Labels from another table, where the contract says so.
         test: Rows of a separate test file; then every row of ``frame`` is for fitting.
+        is_served: Whether the rows bring their features over time as they were served.
 
     Raises:
         LabelError: If the label is not two known classes.
@@ -81,16 +91,18 @@ def build_feature_table(
         WindowLongerThanHistory: If the rows span less time than a window of the contract.
     """
     labelled = _labelled(frame, contract, as_of, labels, test)
-    check_history(labelled.frame, contract)
-    # Rows without a known label are part of the others' past; they leave after that.
-    events = add_velocity(labelled.frame, contract)
-    rows = derive(events.filter(pl.col(LABEL).is_not_null()), contract)
+    events = labelled.frame
+    if not is_served:
+        check_history(events, contract)
+        # Rows that stand in no part are part of the others' past; they leave after that.
+        events = add_velocity(events, contract)
+    rows = derive(events.filter(stands_in_table(contract, since)), contract)
     table = with_reserved_columns(rows, contract)
     parts = parts_of(table, contract, has_separate_test=test is not None)
     kept = table.with_columns(parts).select(table_columns(contract))
     train = rows.filter(parts == TRAIN)
     feature_set = FeatureSet.fit(contract, train, input_types=input_types)
-    return FeatureTable(kept, feature_set, count_rows(kept, labelled, contract))
+    return FeatureTable(kept, feature_set, count_rows(kept, labelled, contract, since))
 
 
 def input_types_of(schema: Mapping[str, pl.DataType], contract: Contract) -> dict[str, str]:
@@ -135,6 +147,24 @@ def with_reserved_columns(rows: pl.DataFrame, contract: Contract) -> pl.DataFram
     )
 
 
+def stands_in_table(contract: Contract, since: datetime | None) -> pl.Expr:
+    """Return which rows of a labelled table a feature table holds: the others are only their past.
+
+    Args:
+        contract: Names the event time, where there is a ``since``.
+        since: As for :func:`build_feature_table`.
+    """
+    has_label = pl.col(LABEL).is_not_null()
+    if since is None:
+        return has_label
+    return has_label & (pl.col(_time_of(contract)) >= since)
+
+
+def _time_of(contract: Contract) -> str:
+    assert contract.event_time_column is not None, "a begin needs an event time"
+    return contract.event_time_column
+
+
 def parts_of(table: pl.DataFrame, contract: Contract, *, has_separate_test: bool) -> pl.Series:
     """Return the part of each labelled row.
 
@@ -163,7 +193,9 @@ def parts_of(table: pl.DataFrame, contract: Contract, *, has_separate_test: bool
     return fitting.append(test)
 
 
-def count_rows(table: pl.DataFrame, labelled: LabelledFrame, contract: Contract) -> dict[str, int]:
+def count_rows(
+    table: pl.DataFrame, labelled: LabelledFrame, contract: Contract, since: datetime | None
+) -> dict[str, int]:
     """Return ``FeatureTable.counts`` of a table, of which ``label`` and ``part`` are read."""
     counts: dict[str, int] = {}
     for name in PARTS:
@@ -172,6 +204,9 @@ def count_rows(table: pl.DataFrame, labelled: LabelledFrame, contract: Contract)
     counts["gap_rows"] = table["part"].null_count()
     counts["immature_rows"] = labelled.n_immature
     counts["unlabelled_rows"] = labelled.n_unlabelled
+    if since is not None:
+        moments = labelled.frame[_time_of(contract)]
+        counts["history_rows"] = int((moments < since).sum())
     return counts | _out_of_order(labelled.frame, contract)
 
 

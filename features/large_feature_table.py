@@ -22,6 +22,7 @@ from features.feature_table import (
     SEPARATE_TEST,
     count_rows,
     parts_of,
+    stands_in_table,
     table_columns,
     with_reserved_columns,
 )
@@ -66,8 +67,10 @@ def write_large_feature_table(
     scratch: Path,
     input_types: Mapping[str, str],
     as_of: datetime | None = None,
+    since: datetime | None = None,
     labels: pl.DataFrame | None = None,
     test_passed: Path | None = None,
+    is_served: bool = False,
 ) -> LargeFeatureTable:
     """Write what :func:`features.feature_table.build_feature_table` makes of these files.
 
@@ -78,8 +81,10 @@ def write_large_feature_table(
         scratch: Where partitions lie meanwhile; nothing stays there.
         input_types: As for ``build_feature_table``.
         as_of: As for ``build_feature_table``.
+        since: As for ``build_feature_table``.
         labels: As for ``build_feature_table``.
         test_passed: Parquet of the validated rows of a separate test file.
+        is_served: As for ``build_feature_table``.
 
     Raises:
         LabelError: If the label is not two known classes.
@@ -89,19 +94,22 @@ def write_large_feature_table(
     """
     source = _Source(contract, passed, test_passed)
     labelled = attach_labels(source.narrow(), contract, as_of=as_of, labels=labels)
-    check_history(labelled.frame, contract)
-    known = source.with_event_time(labelled.known)
+    if not is_served:
+        check_history(labelled.frame, contract)
+    is_kept = stands_in_table(contract, since)
+    known = source.with_event_time(labelled.frame.filter(is_kept))
     parts = parts_of(known, contract, has_separate_test=test_passed is not None)
-    counts = count_rows(known.with_columns(parts), labelled, contract)
-    told = _Told.of(labelled, parts)
+    counts = count_rows(known.with_columns(parts), labelled, contract, since)
+    told = _Told.of(labelled, parts, is_kept)
     del labelled, known, parts
-    spill = spilling(contract, scratch, told.frame.height) if velocity_plan(contract) else None
+    is_computed = bool(velocity_plan(contract)) and not is_served
+    spill = spilling(contract, scratch, told.frame.height) if is_computed else None
     with spill or nullcontext() as velocity:
         if velocity is not None:
             for chunk in source.chunks(told):
                 velocity.add(chunk)
         over_time = velocity.features() if velocity is not None else repeat(pl.DataFrame())
-        rows = _table_rows(source.chunks(told), over_time, contract)
+        rows = _table_rows(source.chunks(told), over_time, contract, is_kept)
         _scan(rows, contract).sink_parquet(out)
     train = pl.scan_parquet(out).filter(pl.col("part") == TRAIN)
     categories = train.select(contract.categorical_features).collect()
@@ -116,10 +124,10 @@ class _Told:
     frame: pl.DataFrame
 
     @classmethod
-    def of(cls, labelled: LabelledFrame, parts: pl.Series) -> "_Told":
+    def of(cls, labelled: LabelledFrame, parts: pl.Series, is_kept: pl.Expr) -> "_Told":
         names = [name for name in (LABEL, LABEL_REPORTED_AT) if name in labelled.frame.columns]
         frame = labelled.frame.select(names)
-        at = frame.select(pl.arg_where(pl.col(LABEL).is_not_null())).to_series()
+        at = labelled.frame.select(pl.arg_where(is_kept)).to_series()
         kind = pl.Enum(["train", "validation", "calibration", "test"])
         spread = pl.Series("part", [None], dtype=kind).new_from_index(0, frame.height)
         return cls(frame.with_columns(spread.scatter(at, parts.cast(kind))))
@@ -174,12 +182,15 @@ class _Source:
 
 
 def _table_rows(
-    chunks: Iterator[pl.DataFrame], over_time: Iterator[pl.DataFrame], contract: Contract
+    chunks: Iterator[pl.DataFrame],
+    over_time: Iterator[pl.DataFrame],
+    contract: Contract,
+    is_kept: pl.Expr,
 ) -> Iterator[pl.DataFrame]:
     """Yield the rows of the feature table."""
     schema = _schema(contract)
     for chunk, features in zip(chunks, over_time, strict=False):
-        rows = chunk.with_columns(features.get_columns()).filter(pl.col(LABEL).is_not_null())
+        rows = chunk.with_columns(features.get_columns()).filter(is_kept)
         table = with_reserved_columns(derive(rows, contract), contract)
         yield table.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
 

@@ -79,6 +79,21 @@ def to_utc_or_null(column: pl.Series, event_time: EventTime) -> pl.Series:
         return to_utc(column.set(~_is_moment(column, event_time), None), event_time)
 
 
+def count_from_origin(moments: pl.Series, event_time: EventTime) -> pl.Series:
+    """Return moments as the numbers that they are written as; what is missing stays missing.
+
+    Args:
+        moments: Datetime[us, UTC].
+        event_time: With a unit and an origin.
+
+    Shape:
+        ``(n_rows,)`` -> ``(n_rows,)``, Float64.
+    """
+    assert event_time.unit is not None, "only counted times are numbers"
+    elapsed = moments.to_physical() - _zero(event_time)
+    return elapsed.cast(pl.Float64) * 1_000 / _NANOSECONDS[event_time.unit]
+
+
 def _is_moment(column: pl.Series, event_time: EventTime) -> pl.Series:
     """Return which values are moments; never null."""
     nowhere = pl.repeat(value=False, n=len(column), eager=True)
@@ -105,27 +120,31 @@ def _is_moment_in_text(column: pl.Series, event_time: EventTime) -> pl.Series:
 
 
 def _from_numbers(column: pl.Series, event_time: EventTime) -> pl.Series:
-    origin = event_time.origin_utc
-    if event_time.unit is None or origin is None:
+    if event_time.unit is None:
         raise DataError(
             f"Column {column.name!r} holds numbers, not moments. Say what they count: "
             f'event_time = {{column="{column.name}", unit="s", origin="1970-01-01T00:00:00Z"}}.'
         )
-    zero = pl.Series([origin]).cast(MOMENT).to_physical().item()
     counted = _microseconds(column, _NANOSECONDS[event_time.unit])
     inside = _is_in_range(column, event_time)
     _refuse(column, counted.is_not_null() & ~inside, "is out of range")
-    moments: pl.Series = counted.cast(pl.Int64) + zero
+    moments: pl.Series = counted.cast(pl.Int64) + _zero(event_time)
     return moments.cast(MOMENT).alias(column.name)
 
 
 def _is_in_range(column: pl.Series, event_time: EventTime) -> pl.Series:
     """Return which numbers count to a moment in the years 1 to 9999; never null."""
     assert event_time.unit is not None
-    zero = pl.Series([event_time.origin_utc]).cast(MOMENT).to_physical().item()
+    zero = _zero(event_time)
     counted = _microseconds(column, _NANOSECONDS[event_time.unit])
     inside = counted.is_between(_FIRST_MICROSECOND - zero, _LAST_MICROSECOND - zero)
     return inside.fill_null(value=False)
+
+
+def _zero(event_time: EventTime) -> int:
+    """Return the moment that is counted from, in microseconds since 1970-01-01 UTC."""
+    zero: int = pl.Series([event_time.origin_utc]).cast(MOMENT).to_physical().item()
+    return zero
 
 
 def _is_shown(local: pl.Series, time_zone: str) -> pl.Series:

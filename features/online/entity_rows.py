@@ -6,8 +6,9 @@ and the older ones are moved to table ``older``, in segments that follow each ot
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from features.online.older_segments import SCHEMA as OLDER_SCHEMA
 from features.online.older_segments import OlderSegments, capacity
@@ -28,9 +29,8 @@ CREATE INDEX IF NOT EXISTS hot ON entity (n_older) WHERE n_older > 0;
 {OLDER_SCHEMA}
 """
 
-KEYS_AT_ONCE = 500
-"""Parameters of one statement."""
-
+# Parameters of one statement.
+_KEYS_AT_ONCE = 500
 # Of a full segment, one event in this many stays when the others are moved.
 _KEPT_WHEN_MOVING = 4
 # An entity is trimmed while idle once its oldest event has outstayed this part of its time.
@@ -99,10 +99,8 @@ class EntityRows:
     def fetch(self, keys: Iterable[str]) -> None:
         """Read the rows of these entities, many at a time."""
         wanted = [key for key in dict.fromkeys(keys) if key not in self._by_key]
-        for at in range(0, len(wanted), KEYS_AT_ONCE):
-            part = wanted[at : at + KEYS_AT_ONCE]
-            for row in self._connection.execute(f"{_SELECT} key IN ({marks(len(part))})", part):
-                self._keep(row)
+        for row in rows_of(self._connection, f"{_SELECT} key IN", wanted):
+            self._keep(row)
 
     def find(self, key: str) -> EntityRow | None:
         """Return a fetched entity; None where it has no events."""
@@ -254,6 +252,13 @@ def hottest(
         n_events = n_older + len(Segment.unpack(packed, layout))
         found.append(HotEntity(layout.entity, key_text(layout, key), n_events))
     return sorted(found, key=lambda hot: hot.n_events, reverse=True)
+
+
+def rows_of(connection: sqlite3.Connection, select: str, keys: Sequence[str]) -> Iterator[Any]:
+    """Yield what a statement that ends with ``IN`` finds of many keys, some at a time."""
+    for at in range(0, len(keys), _KEYS_AT_ONCE):
+        part = keys[at : at + _KEYS_AT_ONCE]
+        yield from connection.execute(f"{select} ({marks(len(part))})", part)
 
 
 def marks(n: int) -> str:

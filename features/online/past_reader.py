@@ -4,7 +4,7 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from features.online.entity_rows import KEYS_AT_ONCE, marks
+from features.online.entity_rows import marks, rows_of
 from features.online.events import Event
 from features.online.older_segments import OlderSegments
 from features.online.past import EntityLayout, EntityPast, Past, layout_number, no_events
@@ -38,7 +38,8 @@ class PastReader:
         if len(keys) == 1:
             rows = self._connection.execute(self._select_one, keys[0]).fetchall()
         else:
-            rows = self._rows({key for of_event in keys for key in of_event if key is not None})
+            wanted = {key for of_event in keys for key in of_event if key is not None}
+            rows = list(rows_of(self._connection, _SELECT, sorted(wanted)))
         known = {row[0]: self._entity_past(row) for row in rows}
         return [
             tuple(
@@ -49,14 +50,6 @@ class PastReader:
             )
             for of_event in keys
         ]
-
-    def _rows(self, keys: set[str]) -> list[_Found]:
-        wanted = sorted(keys)
-        rows: list[_Found] = []
-        for at in range(0, len(wanted), KEYS_AT_ONCE):
-            part = wanted[at : at + KEYS_AT_ONCE]
-            rows += self._connection.execute(f"{_SELECT}({marks(len(part))})", part)
-        return rows
 
     def _entity_past(self, row: _Found) -> EntityPast:
         key, n, n_older, version, packed = row

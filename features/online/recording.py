@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from features.online.entity_rows import KEYS_AT_ONCE, EntityRows, marks
+from features.online.entity_rows import EntityRows, rows_of
 from features.online.events import Event, LabelReport, json_list
 from features.online.past import MISSING, EntityLayout, report_code, stored_amount, value_code
 from features.online.segment import Record
@@ -127,10 +127,7 @@ class Recording:
 def find_seen(connection: sqlite3.Connection, events: Sequence[Event]) -> list[Applied | None]:
     """Return what is known of events' ids: DUPLICATE, CONFLICT, or None for a new one."""
     ids = [event.id for event in events]
-    digests: dict[str, bytes | None] = {}
-    for at in range(0, len(ids), KEYS_AT_ONCE):
-        part = ids[at : at + KEYS_AT_ONCE]
-        digests.update(connection.execute(f"{_DIGESTS} ({marks(len(part))})", part))
+    digests: dict[str, bytes | None] = dict(rows_of(connection, _DIGESTS, ids))
     if not digests:
         return [None] * len(events)
     return [_found(digests.get(event.id), event) for event in events]

@@ -4,10 +4,10 @@ import sqlite3
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from features.online.checkpointing import Checkpointer
 from features.online.entity_rows import EntityRows
 from features.online.expiry import ExpiryWalk
 from features.online.sqlite_file import read_about, write_about
+from infra.checkpointing import Checkpointer
 
 _EVENTS_PER_STEP = 16
 _EVENTS_PER_CHECKPOINT = 4_096

@@ -9,14 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from features.simulation.fraud_scenarios import (
-    SCENARIOS,
-    Crime,
-    Scenario,
-    ScenarioName,
-    Seconds,
-    Span,
-)
+from features.simulation.crime import Crime, Seconds, Span
+from features.simulation.fraud_scenarios import SCENARIOS, Scenario, ScenarioName
 from features.simulation.parameters import SimulationParameters
 from features.simulation.rhythm import SECONDS_PER_DAY
 from features.simulation.spending import Habits, Purchases, join
@@ -86,6 +80,7 @@ def plan_fraud(
     n_days: int,
     settings: Sequence[ScenarioSettings],
     unreported_rate: float,
+    report_days: tuple[float, float] | None,
     rows_per_terminal_day: float,
 ) -> FraudPlan:
     """Return exactly ``n_fraud`` fraudulent purchases within ``n_days``.
@@ -97,12 +92,15 @@ def plan_fraud(
         n_days: Length of the simulation.
         settings: The scenarios. At least one is active if ``n_fraud`` is positive.
         unreported_rate: Probability that a fraud never comes to light.
+        report_days: Shortest and longest time until a fraud is reported, in days, all between
+            equally likely; None: each scenario has times of its own. The frauds are the same.
         rows_per_terminal_day: Mean traffic of a terminal, in rows.
     """
     parts: list[Purchases] = []
     codes: list[CodeArray] = []
     delays: list[FloatArray] = []
     windows = [np.empty((0, 3), dtype=np.int64)]
+    clerk = rng.spawn(1)[0]  # a generator apart: when a fraud is reported changes no fraud
     shares = np.array([setting.expected_share(n_days) for setting in settings])
     for setting, n_rows in zip(settings, apportion(n_fraud, shares), strict=True):
         span = setting.span(n_days)
@@ -120,7 +118,11 @@ def plan_fraud(
     return _in_time_order(
         join(parts),
         np.concatenate(codes),
-        delay_days=np.concatenate(delays),
+        delay_days=(
+            np.concatenate(delays)
+            if report_days is None
+            else clerk.uniform(*report_days, size=n_fraud)
+        ),
         is_reported=rng.random(n_fraud) >= unreported_rate,
         compromised=np.concatenate(windows),
     )

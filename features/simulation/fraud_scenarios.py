@@ -3,85 +3,39 @@
 The scenarios differ in what gives them away. An amount outlier shows in the row itself. A
 stolen card and card testing show partly in the row and clearly in the card's last hours. A
 taken-over account shows over weeks. At a compromised terminal nothing about the row is odd:
-only that other cards used there turned out to be defrauded.
+only that other cards used there turned out to be defrauded. Relayed taps look like an ordinary
+day of shopping, except that it is spent at many places new to the card.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from features.simulation.rhythm import SECONDS_PER_DAY, draw_seconds
+from features.simulation.crime import HOUR, Crime, Span, dark_hours, position, steps
+from features.simulation.rhythm import SECONDS_PER_DAY
 from features.simulation.spending import (
     CARD_ON_FILE,
     CHIP,
     CONTACTLESS,
     ECOMMERCE,
     MAGSTRIPE,
-    Habits,
     Purchases,
     to_cents,
 )
-from features.simulation.terminals import CodeArray, FloatArray, IndexArray
 
 ScenarioName = Literal[
-    "amount_outlier", "compromised_terminal", "stolen_card", "card_testing", "account_takeover"
+    "amount_outlier",
+    "compromised_terminal",
+    "stolen_card",
+    "card_testing",
+    "account_takeover",
+    "relayed_taps",
 ]
-Seconds = NDArray[np.int64]
-_HOUR = 3_600
-_GOLDEN_RATIO = (5**0.5 - 1) / 2
 _RESALE = ("electronics", "clothing", "jewellery", "fuel", "hotel")
 _REMOTE_RESALE = ("online_retail", "gaming", "airline")
 _TESTED_AT = ("digital_goods", "gaming")
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The seconds ``[first, last)`` of the simulation in which a scenario is at work."""
-
-    first: int
-    last: int
-
-    def starts(self, rng: np.random.Generator, n: int, *, longest: int) -> Seconds:
-        """Return starts of episodes, early enough that the span begins with some under way."""
-        earliest = self.first - longest
-        starts: Seconds = earliest + (_spread(rng, n) * (self.last - earliest)).astype(np.int64)
-        return starts
-
-
-@dataclass(frozen=True, slots=True)
-class Crime:
-    """What the scenarios share.
-
-    Attributes:
-        habits: How the population spends; fraud is drawn against it.
-        shops: All shops in the order in which they are compromised, if that many are.
-        window_first: First second at which each shop would be compromised, one per shop.
-        window_last: Second at which that would end, one per shop.
-        rows_per_terminal_day: Mean number of rows at a terminal in a day.
-    """
-
-    habits: Habits
-    shops: IndexArray
-    window_first: Seconds
-    window_last: Seconds
-    rows_per_terminal_day: float
-
-    @classmethod
-    def planned(
-        cls, rng: np.random.Generator, habits: Habits, span: Span, rows_per_terminal_day: float
-    ) -> Self:
-        """Return the crime of one span, with a window of two to four weeks for every shop."""
-        shops = rng.permutation(habits.population.terminals.n_shops)
-        n_days = rng.integers(14, 29, size=len(shops))
-        earliest = span.first // SECONDS_PER_DAY - n_days[shops]
-        length = span.last // SECONDS_PER_DAY - earliest
-        first_day = np.empty_like(n_days)
-        first_day[shops] = (earliest + _spread(rng, len(shops)) * length).astype(np.int64)
-        first, n_seconds = first_day * SECONDS_PER_DAY, n_days * SECONDS_PER_DAY
-        return cls(habits, shops, first, first + n_seconds, rows_per_terminal_day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,29 +44,31 @@ class Scenario:
 
     Attributes:
         code: Value of ``TX_FRAUD_SCENARIO``.
-        share: Default share of the fraudulent rows.
+        share: Default share of the fraudulent rows, relative to the others'.
         report_days: Median time until the fraud is reported, in days.
         draw: Returns the purchases of some episodes, episode by episode; rows outside the span
             are the caller's to leave out.
+        is_usual: Whether it occurs where nobody says which scenarios do.
     """
 
     code: int
     share: float
     report_days: float
     draw: Callable[[np.random.Generator, Crime, Span, int], Purchases]
+    is_usual: bool = True
 
 
 def _amount_outliers(
     rng: np.random.Generator, crime: Crime, span: Span, n_episodes: int
 ) -> Purchases:
     """One purchase, at an ordinary hour and place, of many times the usual amount."""
-    customer = _customers(rng, crime, n_episodes)
+    customer = crime.customers(rng, n_episodes)
     terminal = crime.habits.terminals(rng, customer, day=span.first // SECONDS_PER_DAY)
     factor = rng.normal(3.1, 0.5, size=n_episodes)
     cents = crime.habits.amounts(rng, customer, terminal, log_factor=factor)
     day = span.starts(rng, n_episodes, longest=0) // SECONDS_PER_DAY
     return Purchases(
-        second=_at_usual_hours(rng, crime, customer, day),
+        second=crime.at_usual_hours(rng, customer, day),
         customer=customer,
         terminal=terminal,
         cents=cents,
@@ -129,12 +85,12 @@ def _compromised_terminals(
     days = (crime.window_last - crime.window_first)[shop] // SECONDS_PER_DAY
     n_rows = 2 + rng.poisson(1.5 * crime.rows_per_terminal_day * days)
     terminal = np.repeat(shop, n_rows)
-    customer = _neighbours(rng, crime, terminal)
+    customer = crime.neighbours(rng, terminal)
     length = np.repeat(days, n_rows)
     day = crime.window_first[terminal] // SECONDS_PER_DAY + (rng.random(len(length)) * length)
     cents = crime.habits.amounts(rng, customer, terminal, log_factor=0.1)
     return Purchases(
-        second=_at_usual_hours(rng, crime, customer, day.astype(np.int64)),
+        second=crime.at_usual_hours(rng, customer, day.astype(np.int64)),
         customer=customer,
         terminal=terminal,
         cents=cents,
@@ -145,13 +101,13 @@ def _compromised_terminals(
 def _stolen_cards(rng: np.random.Generator, crime: Crime, span: Span, n_episodes: int) -> Purchases:
     """A burst of larger amounts at places new to the card, at any hour, until it is blocked."""
     n_rows = 2 + rng.poisson(4.0, size=n_episodes)
-    start = _dark_hours(rng, span.starts(rng, n_episodes, longest=6 * _HOUR))
-    second = np.repeat(start, n_rows) + _steps(rng, n_rows, mean_seconds=0.6 * _HOUR)
-    customer = np.repeat(_customers(rng, crime, n_episodes), n_rows)
+    start = dark_hours(rng, span.starts(rng, n_episodes, longest=6 * HOUR))
+    second = np.repeat(start, n_rows) + steps(rng, n_rows, mean_seconds=0.6 * HOUR)
+    customer = np.repeat(crime.customers(rng, n_episodes), n_rows)
     elsewhere = rng.random(len(customer)) < 0.75
     terminal = np.where(
         elsewhere,
-        _terminals_of(rng, crime, len(customer), _RESALE),
+        crime.terminals_of(rng, len(customer), _RESALE),
         crime.habits.population.terminals.in_city(
             rng, crime.habits.population.customers.city[customer]
         ),
@@ -171,13 +127,13 @@ def _card_testing(rng: np.random.Generator, crime: Crime, span: Span, n_episodes
     """Many tiny payments online within minutes show that a card works; large ones follow."""
     n_tests, n_large = 4 + rng.poisson(4.0, size=n_episodes), rng.integers(1, 4, size=n_episodes)
     n_rows = n_tests + n_large
-    start = span.starts(rng, n_episodes, longest=12 * _HOUR)
-    pause = np.repeat(rng.integers(_HOUR, 10 * _HOUR, size=n_episodes), n_rows)
-    is_large = _position(n_rows) >= np.repeat(n_tests, n_rows)
-    second = np.repeat(start, n_rows) + _steps(rng, n_rows, mean_seconds=90.0) + is_large * pause
-    customer = np.repeat(_customers(rng, crime, n_episodes), n_rows)
-    tested_at = np.repeat(_terminals_of(rng, crime, n_episodes, _TESTED_AT), n_rows)
-    spent_at = _terminals_of(rng, crime, len(customer), _REMOTE_RESALE)
+    start = span.starts(rng, n_episodes, longest=12 * HOUR)
+    pause = np.repeat(rng.integers(HOUR, 10 * HOUR, size=n_episodes), n_rows)
+    is_large = position(n_rows) >= np.repeat(n_tests, n_rows)
+    second = np.repeat(start, n_rows) + steps(rng, n_rows, mean_seconds=90.0) + is_large * pause
+    customer = np.repeat(crime.customers(rng, n_episodes), n_rows)
+    tested_at = np.repeat(crime.terminals_of(rng, n_episodes, _TESTED_AT), n_rows)
+    spent_at = crime.terminals_of(rng, len(customer), _REMOTE_RESALE)
     terminal = np.where(is_large, spent_at, tested_at)
     factor = rng.normal(1.3, 0.5, size=len(customer))
     large = crime.habits.amounts(rng, customer, terminal, log_factor=factor)
@@ -200,11 +156,11 @@ def _account_takeovers(
     start = span.starts(rng, n_episodes, longest=35 * SECONDS_PER_DAY)
     progress = rng.random(int(n_rows.sum()))
     length = np.repeat(days, n_rows)
-    customer = np.repeat(_customers(rng, crime, n_episodes), n_rows)
+    customer = np.repeat(crime.customers(rng, n_episodes), n_rows)
     day = np.repeat(start // SECONDS_PER_DAY, n_rows) + (progress * length).astype(np.int64)
-    usual = _at_usual_hours(rng, crime, customer, day)
-    at_night = day * SECONDS_PER_DAY + rng.integers(6 * _HOUR, size=len(day))
-    terminal = _terminals_of(rng, crime, len(customer), _REMOTE_RESALE)
+    usual = crime.at_usual_hours(rng, customer, day)
+    at_night = day * SECONDS_PER_DAY + rng.integers(6 * HOUR, size=len(day))
+    terminal = crime.terminals_of(rng, len(customer), _REMOTE_RESALE)
     mode = np.where(rng.random(len(customer)) < 0.75, CARD_ON_FILE, ECOMMERCE)
     return Purchases(
         second=np.where(rng.random(len(day)) < 0.7 * progress, at_night, usual),
@@ -215,82 +171,39 @@ def _account_takeovers(
     )
 
 
+def _relayed_taps(rng: np.random.Generator, crime: Crime, span: Span, n_episodes: int) -> Purchases:
+    """Modest taps at shops of the customer's town, by day and hours apart; then large ones.
+
+    A phone near the card relays it to another one at a till, so nothing is above the limit of a
+    contactless payment until the last, and the card itself is never missed.
+    """
+    n_taps, n_large = 3 + rng.poisson(4.0, size=n_episodes), rng.integers(1, 3, size=n_episodes)
+    n_rows = n_taps + n_large
+    day = span.starts(rng, n_episodes, longest=SECONDS_PER_DAY) // SECONDS_PER_DAY
+    start = day * SECONDS_PER_DAY + rng.integers(8 * HOUR, 13 * HOUR, size=n_episodes)
+    is_large = position(n_rows) >= np.repeat(n_taps, n_rows)
+    customer = np.repeat(crime.customers(rng, n_episodes), n_rows)
+    home = crime.habits.population.customers.city[customer]
+    tapped_at = crime.habits.population.terminals.in_city(rng, home)
+    terminal = np.where(is_large, crime.terminals_of(rng, len(customer), _RESALE), tapped_at)
+    factor = rng.normal(1.4, 0.4, size=len(customer))
+    large = crime.habits.amounts(rng, customer, terminal, log_factor=factor)
+    modest = rng.integers(1_000, 4_900, size=len(customer))
+    return Purchases(
+        second=np.repeat(start, n_rows) + steps(rng, n_rows, mean_seconds=HOUR),
+        customer=customer,
+        terminal=terminal,
+        cents=np.where(is_large, large, modest),
+        entry_mode=np.full(len(customer), CONTACTLESS, dtype=np.int8),
+    )
+
+
 SCENARIOS: Final[Mapping[ScenarioName, Scenario]] = {
     "amount_outlier": Scenario(1, 0.18, 3.0, _amount_outliers),
     "compromised_terminal": Scenario(2, 0.22, 6.0, _compromised_terminals),
     "stolen_card": Scenario(3, 0.25, 1.5, _stolen_cards),
     "card_testing": Scenario(4, 0.20, 2.5, _card_testing),
     "account_takeover": Scenario(5, 0.15, 5.0, _account_takeovers),
+    "relayed_taps": Scenario(6, 0.25, 4.0, _relayed_taps, is_usual=False),
 }
 """Every scenario by name. Code 0 is a genuine purchase."""
-
-
-def _spread(rng: np.random.Generator, n: int) -> FloatArray:
-    """Return numbers in [0, 1) in no visible order, any first few of them evenly spread.
-
-    Multiples of the golden ratio from a random start. Independent draws would leave whole months
-    of a small stream without fraud.
-    """
-    numbers: FloatArray = (rng.random() + np.arange(n, dtype=np.float64) * _GOLDEN_RATIO) % 1.0
-    return numbers
-
-
-def _customers(rng: np.random.Generator, crime: Crime, n: int) -> IndexArray:
-    return rng.integers(len(crime.habits.population.customers), size=n)
-
-
-def _neighbours(rng: np.random.Generator, crime: Crime, shop: IndexArray) -> IndexArray:
-    """Return a customer of the shop's own city, or of anywhere if nobody lives there."""
-    population = crime.habits.population
-    city = np.searchsorted(population.terminals.city_start, shop, side="right") - 1
-    first = population.customers.city_start[city]
-    size = population.customers.city_start[city + 1] - first
-    local = first + (rng.random(len(shop)) * size).astype(np.intp)
-    return np.where(size > 0, local, _customers(rng, crime, len(shop)))
-
-
-def _terminals_of(
-    rng: np.random.Generator, crime: Crime, n: int, categories: tuple[str, ...]
-) -> IndexArray:
-    """Return terminals of the categories, or any at all in a world that has none of them."""
-    terminals = crime.habits.population.terminals
-    choices = terminals.of_categories(categories)
-    if len(choices) == 0:
-        return rng.integers(len(terminals), size=n)
-    drawn: IndexArray = choices[rng.integers(len(choices), size=n)]
-    return drawn
-
-
-def _at_usual_hours(
-    rng: np.random.Generator, crime: Crime, customer: IndexArray, day: Seconds
-) -> Seconds:
-    profile: CodeArray = crime.habits.population.customers.profile[customer]
-    return day * SECONDS_PER_DAY + draw_seconds(rng, crime.habits.times, profile)
-
-
-def _dark_hours(rng: np.random.Generator, start: Seconds) -> Seconds:
-    """Move about half of the starts to between 21:00 and 05:00 of their day."""
-    dark = (start // SECONDS_PER_DAY) * SECONDS_PER_DAY + rng.integers(
-        21 * _HOUR, 29 * _HOUR, size=len(start)
-    )
-    return np.where(rng.random(len(start)) < 0.5, dark, start)
-
-
-def _position(n_rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return 0, 1, 2, … within each episode.
-
-    Example:
-        >>> _position(np.array([2, 3]))
-        array([0, 1, 0, 1, 2])
-    """
-    ends = np.cumsum(n_rows)
-    return np.arange(int(ends[-1])) - np.repeat(ends - n_rows, n_rows)
-
-
-def _steps(rng: np.random.Generator, n_rows: NDArray[np.int64], *, mean_seconds: float) -> Seconds:
-    """Return the seconds since the start of each row's episode: sums of random gaps."""
-    gaps: FloatArray = rng.exponential(mean_seconds, size=int(n_rows.sum()))
-    total = np.cumsum(gaps)
-    first = np.cumsum(n_rows) - n_rows
-    seconds: Seconds = (total - np.repeat(total[first], n_rows)).astype(np.int64)
-    return seconds

@@ -26,6 +26,7 @@ from features.simulation.terminals import (
     build_cities,
     build_terminals,
 )
+from features.simulation.turnover import Tenancies
 
 _UTC_TIME: Final = pl.Datetime("us", "UTC")
 SCHEMA: Final = pl.Schema(
@@ -46,7 +47,7 @@ SCHEMA: Final = pl.Schema(
 )
 """Columns of a simulated stream. ``TX_FRAUD_SCENARIO`` is the answer key, never a feature."""
 
-_POPULATION, _FRAUD, _CALENDAR, _DAY = range(4)
+_POPULATION, _FRAUD, _CALENDAR, _DAY, _TURNOVER = range(5)
 _CALENDAR_NOISE = 0.03
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
@@ -62,6 +63,8 @@ class TransactionStream:
         fraud: Every fraudulent purchase.
         genuine_per_day: Genuine rows on each day, ``(n_days,)``.
         yearly_inflation: Relative growth of genuine amounts per year.
+        customer_ids: Which id each customer of the population goes by, and when.
+        terminal_ids: The same of the terminals.
     """
 
     seed: int
@@ -70,6 +73,8 @@ class TransactionStream:
     fraud: FraudPlan
     genuine_per_day: NDArray[np.int64]
     yearly_inflation: float
+    customer_ids: Tenancies
+    terminal_ids: Tenancies
 
     @classmethod
     def build(
@@ -84,6 +89,9 @@ class TransactionStream:
         n_terminals: int,
         unreported_rate: float,
         yearly_inflation: float,
+        yearly_customer_turnover: float,
+        yearly_terminal_turnover: float,
+        report_days: tuple[float, float] | None,
         scenarios: Sequence[ScenarioSettings],
     ) -> Self:
         """Return the world of these parameters; see :class:`TransactionSimulation`."""
@@ -95,10 +103,12 @@ class TransactionStream:
             n_days=n_days,
             settings=scenarios,
             unreported_rate=unreported_rate,
+            report_days=report_days,
             rows_per_terminal_day=n_rows / n_days / n_terminals,
         )
         calendar = np.random.default_rng([seed, _CALENDAR])
         shares = _day_shares(calendar, habits.population, start=start, n_days=n_days)
+        movers = np.random.default_rng([seed, _TURNOVER])
         return cls(
             seed=seed,
             start=datetime.combine(start, time(), tzinfo=UTC),
@@ -106,6 +116,8 @@ class TransactionStream:
             fraud=fraud,
             genuine_per_day=calendar.multinomial(n_rows - n_fraud, shares),
             yearly_inflation=yearly_inflation,
+            customer_ids=Tenancies.drawn(movers, n_customers, yearly=yearly_customer_turnover),
+            terminal_ids=Tenancies.drawn(movers, n_terminals, yearly=yearly_terminal_turnover),
         )
 
     def days(self) -> Iterator[pl.DataFrame]:
@@ -120,12 +132,18 @@ class TransactionStream:
         """Return when which terminal was compromised.
 
         Shape:
-            One row per terminal: ``TERMINAL_ID`` Int64, ``FIRST`` and ``END`` in UTC. A terminal
-            defrauds in ``[FIRST, END)``, which may begin before the stream or end after it.
+            One row per terminal, or per id where it changed: ``TERMINAL_ID`` Int64, ``FIRST``
+            and ``END`` in UTC. A terminal defrauds in ``[FIRST, END)``, which may begin before
+            the stream or end after it.
         """
         terminal, first, end = self.fraud.compromised.T
+        ids, window = self.terminal_ids.within(terminal, first, end)
         return pl.DataFrame(
-            {"TERMINAL_ID": terminal, "FIRST": self._times(first), "END": self._times(end)}
+            {
+                "TERMINAL_ID": ids,
+                "FIRST": self._times(first[window]),
+                "END": self._times(end[window]),
+            }
         )
 
     def _day(self, day: int, *, first_id: int) -> pl.DataFrame:
@@ -153,8 +171,8 @@ class TransactionStream:
         columns = {
             "TRANSACTION_ID": np.arange(first_id, first_id + len(rows)),
             "TX_DATETIME": self._times(rows.second),
-            "CUSTOMER_ID": rows.customer,
-            "TERMINAL_ID": rows.terminal,
+            "CUSTOMER_ID": self.customer_ids.ids(rows.customer, rows.second),
+            "TERMINAL_ID": self.terminal_ids.ids(rows.terminal, rows.second),
             "TX_AMOUNT": rows.cents / 100,
             "MERCHANT_CATEGORY": _names(CATEGORIES, terminals.category[rows.terminal]),
             "ENTRY_MODE": _names(ENTRY_MODES, rows.entry_mode),

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 
 import polars as pl
 from polars.io.plugins import register_io_source
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from features.simulation.fraud_plan import ScenarioSettings
 from features.simulation.fraud_scenarios import SCENARIOS
@@ -25,7 +25,27 @@ from features.simulation.writing import write_rows
 
 _ROWS_PER_CUSTOMER_DAY = 1.2
 _MIN_CUSTOMERS, _MIN_TERMINALS = 20, 100
-_ALL_SCENARIOS = tuple(ScenarioSettings(name=name) for name in SCENARIOS)
+_USUAL_SCENARIOS = tuple(
+    ScenarioSettings(name=name) for name, scenario in SCENARIOS.items() if scenario.is_usual
+)
+_Turnover = Annotated[float, Field(ge=0, le=12)]
+_Days = Annotated[float, Field(ge=0, le=3_650)]
+
+
+def usual_scenarios_and(later: Mapping[str, int]) -> tuple[ScenarioSettings, ...]:
+    """Return the usual scenarios, and others that appear on a day of the simulation.
+
+    Args:
+        later: Names of scenarios and their first days, from 0. A usual one that is named here
+            begins on that day.
+
+    Raises:
+        SimulationError: If a name is no scenario's, or a day is negative.
+    """
+    always = tuple(each for each in _USUAL_SCENARIOS if each.name not in later)
+    return always + tuple(
+        ScenarioSettings.checked({"name": name, "first_day": day}) for name, day in later.items()
+    )
 
 
 class TransactionSimulation(SimulationParameters):
@@ -42,6 +62,11 @@ class TransactionSimulation(SimulationParameters):
         n_customers: People; the default makes 1.2 rows per person and day.
         n_terminals: Terminals; the default is as many as people, at least 100.
         yearly_inflation: Relative growth of genuine amounts per year of the simulation.
+        yearly_customer_turnover: Share of the customers who leave in a year, each replaced by one
+            with a new id and the same habits; 0.5 means that a customer stays for two years.
+        yearly_terminal_turnover: The same of the terminals.
+        report_days: Shortest and longest time until a fraud is reported, in days; the default is
+            a few days, by scenario. It changes ``REPORTED_AT`` alone.
         scenarios: Which frauds occur, how much of each, and from which day to which.
     """
 
@@ -54,7 +79,17 @@ class TransactionSimulation(SimulationParameters):
     n_customers: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
     n_terminals: Annotated[int, Field(ge=2, le=100_000_000)] | None = None
     yearly_inflation: Annotated[float, Field(gt=-1, le=10)] = 0.0
-    scenarios: tuple[ScenarioSettings, ...] = _ALL_SCENARIOS
+    yearly_customer_turnover: _Turnover = 0.0
+    yearly_terminal_turnover: _Turnover = 0.0
+    report_days: tuple[_Days, _Days] | None = None
+    scenarios: tuple[ScenarioSettings, ...] = _USUAL_SCENARIOS
+
+    @field_validator("report_days")
+    @classmethod
+    def _in_order(cls, days: tuple[float, float] | None) -> tuple[float, float] | None:
+        if days is not None and days[0] > days[1]:
+            raise ValueError("The shortest time must not be above the longest")
+        return days
 
     @model_validator(mode="after")
     def _fraud_has_a_scenario(self) -> Self:
@@ -92,6 +127,9 @@ class TransactionSimulation(SimulationParameters):
             n_terminals=n_terminals,
             unreported_rate=self.unreported_rate,
             yearly_inflation=self.yearly_inflation,
+            yearly_customer_turnover=self.yearly_customer_turnover,
+            yearly_terminal_turnover=self.yearly_terminal_turnover,
+            report_days=self.report_days,
             scenarios=self.scenarios,
         )
 

@@ -68,6 +68,8 @@ class TableResult(_Frozen):
         observed_text: The same in words.
         expected: What is allowed, in words.
         passed: None where there was nothing to judge.
+        is_drift: Whether the table was held against the last released version's profile.
+        accepted: Whether it is broken, and the flow goes on because a person said so.
     """
 
     name: str
@@ -81,6 +83,8 @@ class TableResult(_Frozen):
     observed_text: str
     expected: str
     passed: bool | None
+    is_drift: bool = False
+    accepted: bool = False
 
 
 class ValidationOutcome(_Frozen):
@@ -123,10 +127,23 @@ class ValidationOutcome(_Frozen):
     @property
     def broken_table_rules(self) -> tuple[TableResult, ...]:
         """The table rules that stop the flow."""
-        return tuple(result for result in self.table_results if result.passed is False)
+        return tuple(
+            result
+            for result in self.table_results
+            if result.passed is False and not result.accepted
+        )
 
-    def raise_if_stopped(self, *, report: Path | None = None) -> None:
+    @property
+    def accepted_table_rules(self) -> tuple[TableResult, ...]:
+        """The table rules that are broken and do not stop the flow."""
+        return tuple(result for result in self.table_results if result.accepted)
+
+    def raise_if_stopped(self, *, report: Path | None = None, drift_hint: str = "") -> None:
         """Raise for a broken table rule, in one line that names the rules.
+
+        Args:
+            report: Where it is told at length.
+            drift_hint: The way on where nothing but drift stops the flow.
 
         Raises:
             DataValidationFailed: If the flow must not go on.
@@ -139,9 +156,10 @@ class ValidationOutcome(_Frozen):
         )
         more = f"; and {len(broken) - _NAMED_RULES} more" if len(broken) > _NAMED_RULES else ""
         where = f" Report: {report}." if report is not None else ""
+        hint = f" {drift_hint}" if drift_hint and all(r.is_drift for r in broken) else ""
         raise DataValidationFailed(
             f"Validation stopped the flow ({self.passed:,} of {self.read:,} rows passed): "
-            f"{shown}{more}.{where}"
+            f"{shown}{more}.{where}{hint}"
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -44,6 +44,33 @@ class ColumnProfile(_Frozen):
     categories: Mapping[str, float] = Field(default_factory=dict)
     n_distinct: int | None = None
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether every value there is the same; so is none at all."""
+        if self.type == "text":
+            return (self.n_distinct or 0) <= 1
+        return self.minimum == self.maximum
+
+    @property
+    def largest_share(self) -> float:
+        """The most that any one value may have of the values, as far as the profile tells.
+
+        Example:
+            >>> spread = {"0.01": 1.0, "0.05": 2.0, "0.25": 2.0, "0.5": 3.0, "0.75": 4.0}
+            >>> ColumnProfile(type="number", null_share=0, quantiles=spread).largest_share
+            0.5
+        """
+        if self.type == "text":
+            return max(self.categories.values(), default=1.0)
+        known = sorted((float(q), value) for q, value in self.quantiles.items())
+        at = [0.0, *(q for q, _ in known), 1.0]
+        largest, first = 0.0, 0
+        for i in range(1, len(known) + 1):
+            if i == len(known) or known[i][1] != known[first][1]:
+                # A value at some of the quantiles ends before the next on either side.
+                largest, first = max(largest, at[i + 1] - at[first]), i
+        return largest if known else 1.0
+
 
 class DataProfile(_Frozen):
     """A table in numbers. ``to_json`` and ``from_json`` lose nothing.
@@ -69,6 +96,11 @@ class DataProfile(_Frozen):
     def to_json(self) -> dict[str, Any]:
         """Return plain values that JSON can hold."""
         return self.model_dump(mode="json")
+
+    @property
+    def constant_columns(self) -> tuple[str, ...]:
+        """Columns that hold the same value in every row that has one."""
+        return tuple(name for name, column in self.columns.items() if column.is_constant)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

@@ -46,6 +46,11 @@ class ParquetRows:
             self._writer.write_table(frame.cast(self._schema).to_arrow())
             self.n_rows += frame.height
 
+    def describe(self, metadata: Mapping[str, str]) -> None:
+        """Write what is said of the file into its metadata, once rows have set its types."""
+        assert self._writer is not None, "the first frame sets the types, empty or not"
+        self._writer.add_key_value_metadata(dict(metadata))
+
     def close(self) -> None:
         """Finish the file."""
         if self._writer is not None:

@@ -89,7 +89,8 @@ def _lossy(value: pl.Expr, missing: pl.Expr) -> Reading:
 def _unreadable(column: pl.Expr, dtype: pl.DataType, target: pl.DataType) -> Reading:
     if dtype == pl.Null:
         return Reading(value=column.cast(target), missing=column.is_null(), lost=None)
-    nothing = pl.when(pl.lit(value=False)).then(pl.lit(None, dtype=target))
+    # As long as the column: a bare literal would be one row.
+    nothing = pl.when(column.is_null()).then(pl.lit(None, dtype=target))
     return Reading(value=nothing, missing=column.is_null(), lost=column.is_not_null())
 
 

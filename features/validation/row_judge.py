@@ -13,7 +13,7 @@ import polars as pl
 from features.contract import Contract
 from features.contract_blocks import EventTime
 from features.ingestion.conforming import conform
-from features.ingestion.timestamps import to_utc_or_null
+from features.ingestion.timestamps import count_from_origin, to_utc_or_null
 from features.ingestion.typed_text import MISSING
 from features.validation.expectations import IntArray, RowSuite
 from features.validation.readings import READERS
@@ -144,14 +144,21 @@ class RowJudge:
             missing = self._missing(rows, typed, name)
             return pl.Series([1], dtype=pl.Int8).new_from_index(0, len(missing)).set(missing, None)
         if what == "number":
-            return self._number(rows, typed, name)
+            return self._number(rows, typed, name, whole)
         return typed[name] if typed[name].dtype == pl.String else _text(rows[name])
 
-    def _number(self, rows: pl.DataFrame, typed: pl.DataFrame, name: str) -> pl.Series:
+    def _number(
+        self, rows: pl.DataFrame, typed: pl.DataFrame, name: str, whole: WholeTable
+    ) -> pl.Series:
         if name not in rows.columns or name in self.contract.numeric_columns:
             return typed[name].cast(pl.Float64)
         read = READERS["number"](name, self.schema[name])
-        return rows.select(read.value.alias(name))[name]
+        numbers = rows.select(read.value.alias(name))[name]
+        event_time = self.contract.columns.event_time
+        if event_time is None or event_time.column != name or event_time.unit is None:
+            return numbers
+        # Timestamps, as tables of served rows have them, are held against the same bounds.
+        return numbers.fill_null(count_from_origin(whole.moments[name], event_time))
 
     def _lost(self, rows: pl.DataFrame, name: str, whole: WholeTable) -> pl.Series:
         if name in whole.moments:

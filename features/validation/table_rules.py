@@ -10,7 +10,7 @@ one stops the flow.
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import sqrt
 from typing import Literal
@@ -22,10 +22,17 @@ from features.contract_blocks import Bounds
 from features.durations import format_duration
 from features.validation.profile import ColumnProfile, DataProfile
 
+VARIES = "varies"
+"""Of a column that had several values: it still has."""
+
 Unit = Literal["rows", "share", "seconds", "std", "flag"]
 
 _SAMPLING_SLACK = 4.0
 """Standard errors by which a small table may differ from the profile by chance alone."""
+
+
+_CHANCE_OF_A_CONSTANT = 1e-9
+"""Below it, a column that varied and has a single value now is no chance."""
 
 
 class DriftTolerances(BaseModel):
@@ -66,6 +73,7 @@ class TableRule:
         low: Least value allowed.
         high: Greatest value allowed.
         before: The same figure in the profile, where there is one.
+        is_drift: Whether it holds the table against the profile, and not against the contract.
     """
 
     rule: str
@@ -74,6 +82,7 @@ class TableRule:
     low: float | None = None
     high: float | None = None
     before: float | None = None
+    is_drift: bool = False
 
     @property
     def name(self) -> str:
@@ -109,7 +118,8 @@ def table_rules(
     """
     rules = [*_contract_rules(contract)]
     if profile is not None:
-        rules += _profile_rules(contract, profile, tolerances, n_rows)
+        against_profile = _profile_rules(contract, profile, tolerances, n_rows)
+        rules += [replace(rule, is_drift=True) for rule in against_profile]
     return tuple(rules)
 
 
@@ -132,6 +142,8 @@ def in_words(rule: TableRule) -> str:
     """Return what a rule allows, in words."""
     if rule.rule == "time_order":
         return "rows in order of event time"
+    if rule.rule == VARIES:
+        return "several values, as before (mend the table, or drop the column in the contract)"
     low, high = (_quantity(value, rule.unit) for value in (rule.low, rule.high))
     if rule.low is None:
         return f"at most {high}"
@@ -144,6 +156,8 @@ def observed_in_words(rule: TableRule, observed: float | None) -> str:
         return "nothing to judge"
     if rule.rule == "time_order":
         return "in order" if observed else "not in order"
+    if rule.rule == VARIES:
+        return "several values" if observed else "one value in all rows"
     return _quantity(observed, rule.unit)
 
 
@@ -181,6 +195,12 @@ def _label_rate_rule(rate: float, tolerances: DriftTolerances, n_rows: int) -> T
     return TableRule("label_rate", None, "share", low=low, high=high, before=rate)
 
 
+def _can_be_constant(column: ColumnProfile, n_rows: int) -> bool:
+    """Return whether chance alone may give so many rows a single value."""
+    n_values = n_rows * (1 - column.null_share)
+    return float(column.largest_share**n_values) > _CHANCE_OF_A_CONSTANT
+
+
 def _column_rules(
     name: str, column: ColumnProfile, tolerances: DriftTolerances, n_rows: int
 ) -> Iterator[TableRule]:
@@ -199,6 +219,8 @@ def _column_rules(
         shift = tolerances.mean_shift + _slack(1.0, n_rows)
         yield TableRule("outside_range", name, "share", high=outside)
         yield TableRule("mean_drift", name, "std", high=shift, before=column.mean)
+    if not _can_be_constant(column, n_rows):
+        yield TableRule(VARIES, name, "flag", low=1.0, before=1.0)
 
 
 def _observe_column(
@@ -212,6 +234,12 @@ def _observe_column(
         return mean_shift(old, new)
     if new.null_share == 1.0:
         return None
+    return _observe_values(rule, old, new)
+
+
+def _observe_values(rule: TableRule, old: ColumnProfile, new: ColumnProfile) -> float:
+    if rule.rule == VARIES:
+        return float(not new.is_constant)
     if rule.rule == "unseen_categories":
         return sum(share for value, share in new.categories.items() if _is_unseen(value, old))
     return category_shift(old, new)

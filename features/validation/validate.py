@@ -15,6 +15,7 @@ import polars as pl
 
 from features.contract import Contract
 from features.labels import label_text
+from features.served_table import DECISION_COLUMNS, ServedTable
 from features.validation.corrections import Corrections, read_corrections
 from features.validation.expectations import table_failures
 from features.validation.outcome import TableResult, ValidationOutcome
@@ -50,9 +51,11 @@ def validate(
     passed_path: Path,
     profile: DataProfile | None = None,
     tolerances: DriftTolerances | None = None,
+    accepts_drift: bool = False,
     corrections_path: Path | None = None,
     chunk_rows: int = CHUNK_ROWS,
     as_of: datetime | None = None,
+    served: ServedTable | None = None,
 ) -> ValidationOutcome:
     """Apply every rule to a table, write what passed and what did not, and say what was found.
 
@@ -68,11 +71,14 @@ def validate(
         passed_path: Parquet of the other rows in their order, typed as ``conform`` types them.
         profile: Profile of the last released version, to hold the table against.
         tolerances: How far from that profile the table may lie.
+        accepts_drift: Whether the flow goes on however far it lies; what is broken is told.
         corrections_path: Rows of this source that a person has corrected
             (:func:`features.requeue.requeue`); they stand in for the rows as read.
         chunk_rows: Rows handed to Great Expectations at a time.
         as_of: The moment that freshness and label delay count from, aware. Default: now for
             freshness, the newest event time for labels.
+        served: What the table says of itself, where its rows were served: then their features
+            over time go on with them, and pseudonyms are asked only what they can tell.
 
     Raises:
         ContractError: If the contract does not fit the table, or an expectation is malformed.
@@ -82,18 +88,25 @@ def validate(
     lazy = source.lazy()
     schema = lazy.collect_schema()
     check_no_bookkeeping(schema)
-    contract = contract.resolve(schema.names())
+    contract = _resolved(contract, schema.names(), served)
+    if served is not None:
+        lazy = lazy.drop(DECISION_COLUMNS)
+        schema = lazy.collect_schema()
     corrections = read_corrections(corrections_path, source_sha256, contract, schema)
     tally = Tally(contract)
     with parquet_rows(passed_path) as passed, parquet_rows(quarantine_path) as quarantined:
         for typed, failed in _judged(lazy, contract, corrections, chunk_rows, tally):
             passed.append(typed)
             quarantined.append(failed.with_columns(pl.lit(source_sha256).alias(SOURCE)))
+        if served is not None:
+            passed.describe(served.of_a_part.metadata)
     _check_whole(tally.read, passed.n_rows, quarantined.n_rows)
     moment = as_of or datetime.now(UTC)
     now = _profile_of(passed_path, contract, as_of)
     facts = TableFacts(now, moment, _outside(passed_path, contract, profile))
-    results = judge_table(contract, facts, profile, tolerances or DriftTolerances())
+    results = judge_table(
+        contract, facts, profile, tolerances or DriftTolerances(), accepts_drift=accepts_drift
+    )
     outcome = ValidationOutcome(
         contract=contract.name,
         source_sha256=source_sha256,
@@ -103,7 +116,7 @@ def validate(
         corrected=corrections.n_rows,
         row_failures=tally.failures(),
         table_results=results,
-        stopped=any(result.passed is False for result in results),
+        stopped=any(result.passed is False and not result.accepted for result in results),
         profile=now,
         compared_rows=None if profile is None else profile.n_rows,
         as_of=moment,
@@ -127,6 +140,8 @@ def judge_table(
     facts: TableFacts,
     profile: DataProfile | None,
     tolerances: DriftTolerances,
+    *,
+    accepts_drift: bool = False,
 ) -> tuple[TableResult, ...]:
     """Return what became of every table rule, broken ones first."""
     rules = table_rules(contract, profile, tolerances, n_rows=facts.profile.n_rows)
@@ -145,10 +160,18 @@ def judge_table(
             observed_text=observed_in_words(rule, figure),
             expected=in_words(rule),
             passed=None if figure is None else not is_broken,
+            is_drift=rule.is_drift,
+            accepted=accepts_drift and rule.is_drift and figure is not None and bool(is_broken),
         )
         for rule, figure, is_broken in zip(rules, observed, failures, strict=True)
     ]
     return tuple(sorted(results, key=lambda result: result.passed is not False))
+
+
+def _resolved(contract: Contract, names: list[str], served: ServedTable | None) -> Contract:
+    if served is None:
+        return contract.resolve(names)
+    return served.judged(served.resolve(contract, names))
 
 
 def _judged(

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from features.contract import Contract, ContractError, parse_contract, read_contract
+from infra.exploration import Exploration
 
 MINIMAL = """
 name = "cards"
@@ -73,6 +74,19 @@ def test_json_round_trip_keeps_every_value() -> None:
     assert contract.label.delay == timedelta(days=7)
 
 
+def test_declined_rows_are_let_through_only_if_the_contract_says_so() -> None:
+    explored = "[policy]\nexploration = {rate = 0.01, max_amount = 100}\n"
+    no_amount = MINIMAL.replace('amount = {column = "amount", currency = "EUR"}\n', "")
+
+    told = contract_from(MINIMAL + explored).policy.exploration
+
+    assert contract_from(MINIMAL).policy.exploration is None
+    assert told == Exploration(rate=0.01, max_amount=100.0)
+    assert no_amount != MINIMAL
+    with pytest.raises(ContractError, match=r"policy\.exploration\.max_amount bounds amounts"):
+        contract_from(no_amount + explored)
+
+
 def test_data_hash_ignores_policy_and_reasons_and_nothing_else() -> None:
     contract = contract_from(MINIMAL)
     other_policy = contract_from(MINIMAL + '[policy]\nmax_clock_skew = "1h"\n')
@@ -109,6 +123,20 @@ def test_data_hash_ignores_policy_and_reasons_and_nothing_else() -> None:
             "policy.review.max_fpr",
         ),
         ("[label]", '[policy]\nreview = {objective = "best"}\n[label]', "policy.review"),
+        ("[label]", "[policy]\nexploration = {rate = 0}\n[label]", "policy.exploration.rate: "),
+        ("[label]", "[policy]\nexploration = {rate = 0.6}\n[label]", "policy.exploration.rate: "),
+        ("[label]", "[policy]\nexploration = {}\n[label]", "missing key 'policy.exploration.rate'"),
+        ("[label]", "[policy]\nexploration = 0.1\n[label]", "policy.exploration: "),
+        (
+            "[label]",
+            "[policy]\nexploration = {rate = 0.1, max_amount = 0}\n[label]",
+            "policy.exploration.max_amount: ",
+        ),
+        (
+            "[label]",
+            "[policy]\nexploration = {rate = 0.1, max_amout = 5}\n[label]",
+            "unknown key 'policy.exploration.max_amout'; did you mean 'max_amount'?",
+        ),
         (
             "[label]",
             '[[velocity]]\nentity = "shop"\nwindows = ["1h"]\naggregates = ["count"]\n[label]',

@@ -1,5 +1,6 @@
 """A table made chunk by chunk is the table made in memory."""
 
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,30 @@ def test_a_separate_test_file_sees_the_fitting_rows_as_its_past(
     stream: pl.DataFrame, tmp_path: Path
 ) -> None:
     check_same(stream[:3_000], contract(), tmp_path, stream[3_000:])
+
+
+def test_rows_before_the_begin_are_the_others_past_and_stand_in_no_part(
+    stream: pl.DataFrame, tmp_path: Path
+) -> None:
+    begin = stream["TX_DATETIME"][1_000]
+    check_same(stream, contract(), tmp_path, since=begin)
+
+    table = pl.read_parquet(tmp_path / "table.parquet")
+    features = list(contract().velocity_features)
+    whole = build_feature_table(
+        stream, contract(), input_types=input_types_of(stream.schema, contract())
+    )
+    since = whole.frame.filter(pl.col("event_time") >= begin.replace(tzinfo=UTC))
+    assert table["event_time"].min() == begin.replace(tzinfo=UTC)
+    assert_frame_equal(
+        table.select("row_id", *features), since.select("row_id", *features), check_exact=True
+    )
+    cut_off = build_feature_table(
+        stream.filter(pl.col("TX_DATETIME") >= begin),
+        contract(),
+        input_types=input_types_of(stream.schema, contract()),
+    )
+    assert not cut_off.frame.select(features).equals(table.select(features))
 
 
 def test_a_table_without_an_id_numbers_its_rows(stream: pl.DataFrame, tmp_path: Path) -> None:

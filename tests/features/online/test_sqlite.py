@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from features.online import checkpointing, sqlite_upkeep
+from features.online import sqlite_upkeep
 from features.online.opening import state_file
 from features.online.sqlite import SqliteState
 from features.online.state import Applied, SkewGuard, StateMismatch, StateUnreachable
 from features.velocity import velocity_plan
+from infra import checkpointing
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 

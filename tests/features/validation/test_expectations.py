@@ -184,8 +184,30 @@ def test_a_profile_implies_rules_for_the_table_and_each_column() -> None:
     assert [rule.name for rule in rules] == [
         "row_count", "row_count", "label_rate", "time_order",
         "null_share(x)", "outside_range(x)", "mean_drift(x)",
-        "null_share(kind)", "unseen_categories(kind)", "category_drift(kind)",
+        "null_share(kind)", "unseen_categories(kind)", "category_drift(kind)", "varies(kind)",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("quantiles", "largest"),
+    [
+        ({"0.01": 0.0, "0.25": 0.0, "0.5": 0.0, "0.99": 0.0}, 1.0),
+        ({"0.01": 0.0, "0.25": 0.0, "0.5": 0.0, "0.99": 1.0}, 0.99),
+        ({"0.25": 1.0, "0.5": 2.0, "0.75": 3.0}, 0.5),
+        ({}, 1.0),
+    ],
+)
+def test_a_rare_value_that_is_missing_is_not_yet_a_constant(quantiles, largest) -> None:
+    column = ColumnProfile(type="number", null_share=0.0, quantiles=quantiles)
+
+    assert column.largest_share == pytest.approx(largest)
+    rules = {
+        n: {rule.name for rule in table_rules(
+            contract(), profile(x=column), DriftTolerances(), n_rows=n)}
+        for n in (10, 100_000)
+    }  # fmt: skip
+    assert "varies(x)" not in rules[10]
+    assert ("varies(x)" in rules[100_000]) is (largest < 1)
 
 
 def test_a_small_table_is_given_four_standard_errors_of_room() -> None:
@@ -245,6 +267,10 @@ def test_categories_beyond_those_kept_are_never_called_unseen() -> None:
         (TableRule("label_rate", None, "share", low=0.0001, high=0.5), "from 0.01 % to 50 %"),
         (TableRule("mean_drift", "x", "std", high=0.5), "at most 0.5 standard deviations"),
         (TableRule("time_order", None, "flag", low=1), "rows in order of event time"),
+        (
+            TableRule("varies", "x", "flag", low=1),
+            "several values, as before (mend the table, or drop the column in the contract)",
+        ),
     ],
 )
 def test_rules_are_said_in_words(rule: TableRule, words: str) -> None:

@@ -1,6 +1,6 @@
 """Validation: every row read is passed or quarantined, and broken tables stop the flow."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -195,6 +195,25 @@ def test_a_time_counted_from_an_origin_can_have_bounds(tmp_path: Path) -> None:
     assert broken_rules(outcome) == {1: ["range(t)"], 2: ["type(t)"], 3: ["type(t)"]}
 
 
+def test_bounds_of_a_counted_time_hold_for_timestamps_too(tmp_path: Path) -> None:
+    """Tables of served rows have timestamps where a request counts from an origin."""
+    counted = {"column": "t", "unit": "h", "origin": "2020-01-01T00:00:00Z"}
+    declared = contract({"t": {"min": 0, "max": 48}}, event_time=counted)
+    moments = [datetime(2020, 1, 1, tzinfo=UTC) + timedelta(hours=hour) for hour in (0, -1, 48, 49)]
+
+    outcome = check(tmp_path, table(t=moments), declared)
+
+    assert broken_rules(outcome) == {1: ["range(t)"], 3: ["range(t)"]}
+
+
+def test_a_column_that_can_hold_no_number_loses_every_row(tmp_path: Path) -> None:
+    declared = contract({"kind": {"min": 0, "type": "number"}})
+
+    outcome = check(tmp_path, table(kind=[date(2020, 1, day) for day in (1, 2, 3, 4)]), declared)
+
+    assert broken_rules(outcome) == {row: ["type(kind)"] for row in range(4)}
+
+
 def test_nothing_left_stops_the_flow_after_the_quarantine_is_written(tmp_path: Path) -> None:
     outcome = check(tmp_path, table(amount=["a", "b", "c", "d"]))
 
@@ -281,7 +300,9 @@ def test_a_table_like_the_one_trained_on_passes(tmp_path: Path) -> None:
     [
         (pl.col("amount") * 10, {"mean_drift(amount)", "outside_range(amount)"}),
         (pl.when(pl.col("amount") > 50).then("amount"), {"null_share(amount)"}),
-        (pl.lit("b").alias("kind"), {"category_drift(kind)"}),
+        (pl.lit("b").alias("kind"), {"category_drift(kind)", "varies(kind)"}),
+        # Where the mean is, so that no other rule sees it.
+        (pl.lit(49.5).alias("amount"), {"varies(amount)"}),
         (pl.lit("new").alias("kind"), {"category_drift(kind)", "unseen_categories(kind)"}),
         (pl.lit(1).alias("is_fraud"), {"label_rate"}),
         (pl.col("t").reverse(), {"time_order"}),
@@ -297,6 +318,40 @@ def test_drift_against_the_profile_stops_the_flow(
     assert {result.name for result in outcome.broken_table_rules} >= broken
     with pytest.raises(DataValidationFailed, match="Validation stopped the flow"):
         outcome.raise_if_stopped()
+
+
+def test_drift_that_a_person_accepts_goes_on_and_is_told(tmp_path: Path) -> None:
+    rows, profile = trained_on(tmp_path)
+    moved = rows.with_columns(pl.col("amount") * 10)
+
+    outcome = check(tmp_path, moved, profile=profile, accepts_drift=True)
+
+    accepted = {result.name for result in outcome.accepted_table_rules}
+    assert accepted == {"mean_drift(amount)", "outside_range(amount)"}
+    assert (outcome.stopped, outcome.broken_table_rules) == (False, ())
+    outcome.raise_if_stopped()
+
+
+def test_accepted_drift_does_not_excuse_what_the_contract_forbids(tmp_path: Path) -> None:
+    rows, profile = trained_on(tmp_path)
+    declared = contract({"table": {"label_rate": {"max": 0.01}}})
+    moved = rows.with_columns(pl.col("amount") * 10)
+
+    outcome = check(tmp_path, moved, declared, profile=profile, accepts_drift=True)
+
+    assert [result.name for result in outcome.broken_table_rules] == ["label_rate"]
+    with pytest.raises(DataValidationFailed) as stopped:
+        outcome.raise_if_stopped(drift_hint="Accept it.")
+    assert "Accept it." not in str(stopped.value)
+
+
+def test_drift_alone_is_told_with_the_way_on(tmp_path: Path) -> None:
+    rows, profile = trained_on(tmp_path)
+
+    outcome = check(tmp_path, rows.with_columns(pl.col("amount") * 10), profile=profile)
+
+    with pytest.raises(DataValidationFailed, match="Accept it\\.$"):
+        outcome.raise_if_stopped(drift_hint="Accept it.")
 
 
 def test_far_fewer_rows_than_were_trained_on_stop_the_flow(tmp_path: Path) -> None:

@@ -63,11 +63,16 @@ class LabelReport(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LabelCounts(msgspec.Struct, frozen=True):
-    """How many reports changed something, changed nothing, or are of rows not seen yet."""
+    """How many reports changed something, changed nothing, or are of rows not seen yet.
+
+    ``contradictory`` are those of all of these that say another label than a report of the very
+    same moment does.
+    """
 
     accepted: int
     duplicates: int
     unknown: int
+    contradictory: int = 0
 
 
 class ModelDescription(msgspec.Struct, frozen=True):

@@ -19,12 +19,13 @@ from typing import Any
 import psutil
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-GRACE_SECONDS = 1.0
+GRACE_SECONDS = 2.0
 """How long a connection without a request is kept for one that may be on its way.
 
 A client on a busy machine takes a while to ask again; one that takes longer is cut off.
 """
 
+_GRACE_LOOKS = 20
 _EMPTYING_SECONDS = 0.5
 _LOOK_SECONDS = 0.001
 # struct tcp_info of Linux: of a listening socket, tcpi_unacked is the length of its queue.
@@ -44,7 +45,7 @@ class DrainingHttp(HttpToolsProtocol):
         """End the connection after the request under way, or the one that comes at once."""
         self._is_draining = True
         if self.cycle is None or self.cycle.response_complete:
-            self.loop.call_later(GRACE_SECONDS, self._end)
+            self._end_after(_GRACE_LOOKS)
         else:
             self.cycle.keep_alive = False
 
@@ -54,8 +55,16 @@ class DrainingHttp(HttpToolsProtocol):
         if self._is_draining and self.cycle is not None:
             self.cycle.keep_alive = False
 
-    def _end(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
+    def _end_after(self, looks: int) -> None:
+        """Close when nothing came in so many looks.
+
+        In looks, not by the clock: where the whole machine stood still, the client had no time.
+        """
+        if self.cycle is not None and not self.cycle.response_complete:
+            return
+        if looks:
+            self.loop.call_later(GRACE_SECONDS / _GRACE_LOOKS, self._end_after, looks - 1)
+        else:
             self.transport.close()
 
 

@@ -51,10 +51,10 @@ from pydantic import (
 from features.contract import Contract
 from infra.errors import InputError
 from serving.refusals import RequestRefused
+from serving.row_rules import FLAG as BROKEN_ROW_RULE
 from serving.scored import ScoredRow
 
 FLAG = "hard_rule:"
-_BROKEN_ROW_RULE = "rule:"
 _DECISIONS = ("approve", "review", "decline")
 
 
@@ -182,6 +182,12 @@ class HardRules:
             for row, said in zip(rows, scored, strict=True)
         ]
 
+    def binds(self, row: Mapping[str, Any]) -> bool:
+        """Return whether a rule in force is about a row, be it that it changes nothing."""
+        now = time.time()
+        named = _found(self._deny, row, now) or _found(self._allow, row, now)
+        return bool(named or self._capped(row, now))
+
     def _applied(
         self, row: Mapping[str, Any], scored: ScoredRow, now: float, *, at_least_review: bool
     ) -> ScoredRow:
@@ -198,7 +204,7 @@ class HardRules:
             return scored
         if at_least_review:
             return scored
-        if any(flag.startswith(_BROKEN_ROW_RULE) for flag in scored.flags):
+        if any(flag.startswith(BROKEN_ROW_RULE) for flag in scored.flags):
             allowed = [each for each in allowed if _overrides(each)]
         return _decided(scored, "approve", allowed) if allowed else scored
 

@@ -14,8 +14,6 @@ from typing import Any
 
 import msgspec
 
-from features.online.events import LabelReport
-from features.online.state import LabelCounts
 from serving.access.admission import Admission, Limits
 from serving.access.gate import ANYBODY, Caller, Gate
 from serving.answers import encode
@@ -28,11 +26,11 @@ from serving.metrics.tally import ServiceTally
 from serving.openapi import openapi_document
 from serving.outcomes import OutcomeBook
 from serving.refusals import RequestRefused, internal_error
+from serving.reported_labels import ReportedLabel, TakenLabels
 from serving.request_actions import (
-    Act,
     held,
     report_labels,
-    score_batch_held,
+    score_batch,
     score_one,
 )
 from serving.request_body import Headers, Receive, Scope, discard_body, read_json_body
@@ -183,13 +181,15 @@ class ScoringApp:
             return ANYBODY
         return self._gate.admit(headers, route.needs)
 
-    def _keep_outcomes(
-        self, model: ServedModel, reports: Sequence[LabelReport]
-    ) -> LabelCounts | None:
+    def _labels_taken(
+        self, model: ServedModel, labels: Sequence[ReportedLabel], now: int
+    ) -> TakenLabels:
+        """Return what became of labels; without a book only the model hears of them."""
         if self.outcomes is None or self.decision_log is None:
-            return None
-        contract = model.scorer.bundle.contract
-        return self.outcomes.record_labels(contract, self.decision_log.secret, reports)
+            counts = model.report_labels([label.as_report for label in labels])
+            return TakenLabels(0, 0, len(labels)) if counts is None else TakenLabels.of(counts)
+        contract, secret = model.scorer.bundle.contract, self.decision_log.secret
+        return self.outcomes.take(contract, secret, labels, feed=model.report_labels, now=now)
 
     def _take(self, name: str | None) -> ServedModel:
         """Return a model that stays whole until it is given back, also if it is swapped."""
@@ -217,7 +217,7 @@ class ScoringApp:
         self, model: ServedModel, body: bytes, send: Send, *, caller: Caller, headers: Headers
     ) -> None:
         context = _context(caller, headers, self._limits.deadline_seconds)
-        act: Act = partial(report_labels, keep=self._keep_outcomes)
+        act = partial(report_labels, take=self._labels_taken)
         work = self._admission.begin(partial(held, act, model, body, context))
         await send_whole(send, 200, await self._admission.result(work, context.deadline))
 
@@ -235,7 +235,7 @@ class ScoringApp:
         rows = [row for at, row in enumerate(rows) if at not in forced]
         context = _context(caller, headers, self._limits.batch_deadline_seconds)
         trace = context.trace
-        work = self._admission.begin(partial(score_batch_held, model, rows, context))
+        work = self._admission.begin(partial(held, score_batch, model, rows, context))
         # A thousand explained rows may take longer than BentoML waits for the first byte: the
         # status is settled here, so it goes out first. The work runs beside the event loop, which
         # meanwhile answers single rows.

@@ -5,21 +5,23 @@ from typing import Any
 
 from features.contract import Contract
 from features.contract_blocks import EventTime
-from features.online.events import LabelReport, microseconds_of
+from features.online.events import microseconds_of
 from serving.event_times import EventTimeReader, UnreadableTime
 from serving.refusals import RequestRefused, shown
+from serving.reported_labels import ReportedLabel
 from serving.request_fields import kind_of
 from serving.request_json import parse_batch, parse_row
 
 _FIELDS = ("id", "label", "reported_at", "source")
-_LONGEST_SOURCE = 64
+LONGEST_SOURCE = 64
+"""Characters of who reports a label."""
 
 
 class LabelReader:
     """Reads ``{"labels": [{"id", "label", "reported_at", "source"}]}`` for one contract.
 
     ``reported_at`` is ISO 8601 text, without an offset in the contract's time zone, and may be
-    left out: then the label became known when it arrived. ``source`` is for people.
+    left out: then the label became known when it arrived. ``source`` is kept with it.
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -27,7 +29,7 @@ class LabelReader:
         zone = event_time.time_zone if event_time is not None else "UTC"
         self._times = EventTimeReader(EventTime(column="reported_at", time_zone=zone))
 
-    def read(self, body: bytes, *, arrived: datetime) -> list[LabelReport]:
+    def read(self, body: bytes, *, arrived: datetime) -> list[ReportedLabel]:
         """Return the reports in a body; one that is at fault refuses them all.
 
         Args:
@@ -43,7 +45,7 @@ class LabelReader:
             for at, report in enumerate(reports)
         ]
 
-    def _report(self, report: dict[str, Any], where: str, arrived: datetime) -> LabelReport:
+    def _report(self, report: dict[str, Any], where: str, arrived: datetime) -> ReportedLabel:
         for name in report:
             if name not in _FIELDS:
                 raise RequestRefused(
@@ -51,11 +53,12 @@ class LabelReader:
                     f"A label has {', '.join(_FIELDS)} only.",
                     field=f"{where}.{shown(name)}",
                 )
-        _check_source(report.get("source"), where)
-        return LabelReport(
+        return ReportedLabel(
             _id(report.get("id"), where),
             _label(report.get("label"), where),
             microseconds_of(self._moment(report.get("reported_at"), where, arrived)),
+            _source(report.get("source"), where),
+            is_dated=report.get("reported_at") is not None,
         )
 
     def _moment(self, value: Any, where: str, arrived: datetime) -> datetime:
@@ -92,17 +95,18 @@ def _label(value: Any, where: str) -> int:
     return value
 
 
-def _check_source(value: Any, where: str) -> None:
+def _source(value: Any, where: str) -> str | None:
     if value is None:
-        return
+        return None
     if type(value) is not str:
         raise _wrong_type(f"{where}.source", "text", value)
-    if len(value) > _LONGEST_SOURCE:
+    if len(value) > LONGEST_SOURCE:
         raise RequestRefused(
             "out_of_range",
-            f"{where}.source has at most {_LONGEST_SOURCE} characters.",
+            f"{where}.source has at most {LONGEST_SOURCE} characters.",
             field=f"{where}.source",
         )
+    return value or None
 
 
 def _wrong_type(field: str, wanted: str, value: Any) -> RequestRefused:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from infra.database import connect
+from infra.database import connect, transaction
 from infra.errors import Refusal
 
 CHAMPION = "champion"
@@ -82,9 +82,7 @@ class LiveRecords:
         Raises:
             LiveRecordChanged: If another record is live by now; nothing is changed then.
         """
-        with closing(connect(self._database, _SCHEMA)) as connection, connection:
-            # The write lock comes first: no other process may change the record in between.
-            connection.execute("BEGIN IMMEDIATE")
+        with closing(connect(self._database, _SCHEMA)) as connection, transaction(connection):
             row = connection.execute(
                 "SELECT model_version, policy_version, ledger_sequence FROM live "
                 "WHERE name = ? AND alias = ?",

@@ -6,6 +6,7 @@ version are made from, which no service needs. All are written once and never ch
 changes is the live record (:mod:`serving.live`).
 """
 
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -104,6 +105,19 @@ class ModelStore(PolicyStore):
         with immutable_folder(self._kept_folder(name, version)) as staging:
             for file in files:
                 shutil.copyfile(file, staging / file.name)
+
+    def withdraw(self, name: str, version: str) -> None:
+        """Take back a version that nobody has heard of yet: its bundle and what was kept with it.
+
+        What a killed process was about to put there goes, too.
+        """
+        ModelReference.parse(f"{name}:{version}")
+        for folder in (self.bundle_folder(name, version), self._kept_folder(name, version)):
+            if folder.is_dir():
+                # First out of sight as a whole: no reader meets half a bundle.
+                folder.rename(folder.with_name(f".{version}.{secrets.token_hex(4)}"))
+            for left in folder.parent.glob(f".{version}.*"):
+                shutil.rmtree(left, ignore_errors=True)
 
     def kept(self, name: str, version: str, file_name: str) -> Path | None:
         """Return the verified path of a kept file; None where the version kept no such file.

@@ -16,8 +16,9 @@ from features.online.state import LATENESS, Applied
 from features.velocity import velocity_plan
 from serving.answers import Answer, answer
 from serving.batch_order import waves
+from serving.decisions.refusals import id_reused
+from serving.exploration import Explorer
 from serving.prepared_rows import VelocityMatrix
-from serving.refusals import RequestRefused
 from serving.requests import TypedRow
 from serving.row_request import Outcome, RowRequest
 from serving.scored import ScoredRow
@@ -56,7 +57,12 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided of an arrival."""
+    """What was decided of an arrival.
+
+    Attributes:
+        scored: What the policy and the rules say.
+        answer: What the client gets: the same, unless the row is explored.
+    """
 
     scored: ScoredRow
     answer: Answer
@@ -70,12 +76,14 @@ class OnlineDecider:
 
     Attributes:
         newest: The newest event time seen so far; None before the first.
+        explorer: Lets some declined rows through; None where none are.
     """
 
     def __init__(self, scorer: Scorer) -> None:
         contract = scorer.bundle.contract
         plan = velocity_plan(contract)
         self.newest: int | None = None
+        self.explorer: Explorer | None = None
         self._scorer = scorer
         self._contract: Contract = contract
         self._plan = plan
@@ -92,7 +100,7 @@ class OnlineDecider:
             arrivals: Each sees those before it, as if they had been sent one by one.
             memory: What the state knows of them.
         """
-        outcomes: list[Any] = [_id_reused(self._contract)] * len(arrivals)
+        outcomes: list[Any] = [id_reused(self._contract.columns.id)] * len(arrivals)
         fit = [at for at in range(len(arrivals)) if memory.known[at] is not Applied.CONFLICT]
         overlay = BatchOverlay(self._plan)
         for wave in self._waves(arrivals, fit):
@@ -152,7 +160,10 @@ class OnlineDecider:
             # Some of what it looks back to has been dropped already.
             flag = f"too_late:{self._contract.event_time_column}"
             row = replace(row, flags=(*row.flags, flag))
-        given = answer(row, self._scorer, decision_id=arrival.decision_id, is_degraded=is_degraded)
+        told = row
+        if self.explorer is not None and not is_degraded:
+            told = self.explorer.explored(arrival.request, row)
+        given = answer(told, self._scorer, decision_id=arrival.decision_id, is_degraded=is_degraded)
         return Decision(row, given)
 
     def _is_too_late(self, event: Event) -> bool:
@@ -165,12 +176,3 @@ class OnlineDecider:
 def _lay_over(overlay: BatchOverlay, arrival: Arrival, known: Applied | None) -> None:
     if known is None:
         overlay.add(arrival.event)
-
-
-def _id_reused(contract: Contract) -> RequestRefused:
-    return RequestRefused(
-        "id_reused",
-        "A row with this id but another content was decided before. Give each row its own id.",
-        status=409,
-        field=contract.columns.id,
-    )

@@ -82,13 +82,13 @@ class OnlinePath:
     def recorder(self, recorder: Recorder | None) -> None:
         self._recorder = recorder
         self._feed.marks = None if recorder is None else recorder.marks
+        self._decider.explorer = None if recorder is None else recorder.explorer
 
     def decide(self, requests: Sequence[RowRequest]) -> list[Outcome]:
         """Return what becomes of each row, in order; blocks.
 
         A row sees the rows before it, as if they had been sent one by one.
         """
-        finish_stage("queue")
         outcomes = self._arrivals(requests)
         at_hand = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, Arrival)]
         if not at_hand:
@@ -106,7 +106,7 @@ class OnlinePath:
     async def decide_soon(self, requests: Sequence[RowRequest]) -> list[Outcome]:
         """Return what becomes of each row, in order, without blocking the event loop."""
         loop = asyncio.get_running_loop()
-        work = partial(copy_context().run, self.decide, requests)
+        work = partial(copy_context().run, self._decide_in_turn, requests)
         return await loop.run_in_executor(self._thread, work)
 
     def report_labels(self, reports: Sequence[LabelReport]) -> LabelCounts:
@@ -128,6 +128,10 @@ class OnlinePath:
         """Apply what still waits for the state, and let go of it."""
         self._feed.close()
 
+    def _decide_in_turn(self, requests: Sequence[RowRequest]) -> list[Outcome]:
+        finish_stage("queue")
+        return self.decide(requests)
+
     def _arrivals(self, requests: Sequence[RowRequest]) -> list[Any]:
         """Return each row as an arrival, or what becomes of it right away."""
         earlier: Sequence[Recorded | None] = [None] * len(requests)
@@ -139,7 +143,7 @@ class OnlinePath:
             for request, before, decision_id in zip(requests, earlier, ids, strict=True)
         ]
 
-    def _arrive(self, request: RowRequest, decision_id: str) -> "Arrival | RequestRefused":
+    def _arrive(self, request: RowRequest, decision_id: str) -> Arrival | RequestRefused:
         row = request.row
         own_id = row.get(self._contract.columns.id) if self._contract.columns.id else None
         event = self._events.read(row, own_id or decision_id)

@@ -6,6 +6,7 @@ from typing import Any
 from balancing.calibration.thresholds import DECISION_NAMES
 from serving.answers import answer
 from serving.decisions.recorder import MOST_KEY_CHARACTERS
+from serving.exploration import FLAG as EXPLORED
 from serving.refusals import RequestRefused
 from serving.request_fields import RequestField
 from serving.request_json import MAX_BATCH_ROWS
@@ -138,9 +139,23 @@ def _score_operation(scorer: Scorer, example: tuple[Any, Any], prefix: str) -> d
         f"{prefix}/score",
         body=_content(row, request),
         answer_content=_content({"$ref": "#/components/schemas/Answer"}, response),
-        description=_OVER_TIME if scorer.bundle.contract.velocity_features else None,
+        description=_description(scorer),
         parameters=[_IDEMPOTENCY_KEY],
     )
+
+
+def _description(scorer: Scorer) -> str | None:
+    """Return what a caller should know of a model beside its fields."""
+    found = [_OVER_TIME] if scorer.bundle.contract.velocity_features else []
+    exploration = scorer.policy.exploration
+    if exploration is not None:
+        most = exploration.max_amount
+        which = "rows to decline" if most is None else f"rows to decline of at most {most:g}"
+        found.append(
+            f"Of {which}, {exploration.rate:.3g} (a share, drawn at random) are approved all the "
+            f"same, to learn what becomes of them: the flag {EXPLORED} tells."
+        )
+    return " ".join(found) or None
 
 
 def _batch_operation(scorer: Scorer, example: tuple[Any, Any], prefix: str) -> dict[str, Any]:
@@ -247,7 +262,7 @@ _SHARED_SCHEMAS: dict[str, Any] = {
         risk_score={"type": "number", "minimum": 0, "maximum": 1},
         decision={"type": "string", "enum": list(DECISION_NAMES)},
         reasons={"type": "array", "items": _object(column=_TEXT, text=_TEXT, effect=_NUMBER)},
-        flags=_TEXTS,
+        flags=_TEXTS | {"description": f"What was unusual. {EXPLORED}: would have been declined."},
         at_this_score=_object(false_positive_rate=_NUMBER, alerts_per_day=_NUMBER_OR_NULL),
         model=_object(name=_TEXT, version=_TEXT, policy_version=_TEXT),
         degraded={"type": "boolean"},
@@ -263,7 +278,16 @@ _SHARED_SCHEMAS: dict[str, Any] = {
         "required": ["id", "label"],
         "additionalProperties": False,
     },
-    "LabelCounts": _object(accepted=_COUNT, duplicates=_COUNT, unknown=_COUNT),
+    "LabelCounts": _object(
+        accepted=_COUNT,
+        duplicates=_COUNT,
+        unknown=_COUNT,
+        contradictory={
+            **_COUNT,
+            "description": "Of all of these, those that say another label than a report of the "
+            "very same moment; the positive one counts.",
+        },
+    ),
     "Error": _object(
         error=_object(code=_TEXT, message=_TEXT, field=_TEXT_OR_NULL, retry={"type": "boolean"})
     ),

@@ -16,6 +16,7 @@ from balancing.calibration.policy import Policy, PolicyMismatch
 from features.contract import Contract
 from features.derived import derive
 from features.derived_row import compile_derived
+from features.exploration import check_exploration
 from features.feature_set import FeatureArrays, FeatureSet
 from features.money import as_minor_units
 from features.segments import SegmentArray, segment_keys, segment_keys_of_requests
@@ -151,6 +152,10 @@ def _check_policy(policy: Policy, contract: Contract) -> None:
             f"{name} decides by amounts, and contract {contract.name!r} has no amount column. "
             "Recalibrate with another objective than cost."
         )
+    try:
+        check_exploration(policy.exploration, contract, where="exploration")
+    except ValueError as error:
+        raise PolicyMismatch(f"{name} does not suit contract {contract.name!r}: {error}.") from None
     known = (*contract.categorical_features, *contract.derived)
     unknown = [column for column in policy.segment_columns if column not in known]
     if policy.needs_segments and (unknown or not policy.segment_columns):

@@ -3,28 +3,33 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from features.online.events import LabelReport
-from features.online.state import LabelCounts
+from features.online.state import ClockSkewRefused
 from serving.answers import Answer, RepeatedAnswer, encode, encode_answer
 from serving.label_requests import LabelReader
 from serving.refusals import RequestRefused, internal_error
+from serving.reported_labels import ReportedLabel, TakenLabels
 from serving.request_context import MICROSECONDS_PER_SECOND, RequestContext
 from serving.request_trace import RequestTrace, finish_stage
 from serving.row_request import Outcome
 from serving.served_model import ServedModel
 
-Act = Callable[[ServedModel, bytes, RequestContext], bytes]
+T = TypeVar("T")
 
 
-def held(act: Act, model: ServedModel, body: bytes, context: RequestContext) -> bytes:
+def held(
+    act: Callable[[ServedModel, T, RequestContext], bytes],
+    model: ServedModel,
+    asked: T,
+    context: RequestContext,
+) -> bytes:
     """Act on a thread of its own, which goes on when its request is given up."""
     finish_stage("queue")
     with model.users:
-        return act(model, body, context)
+        return act(model, asked, context)
 
 
 async def score_one(
@@ -54,7 +59,7 @@ def report_labels(
     body: bytes,
     context: RequestContext,
     *,
-    keep: Callable[[ServedModel, Sequence[LabelReport]], LabelCounts | None],
+    take: Callable[[ServedModel, Sequence[ReportedLabel], int], TakenLabels],
 ) -> bytes:
     """Return what became of reported labels as JSON.
 
@@ -62,29 +67,21 @@ def report_labels(
         model: That takes them.
         body: JSON.
         context: Of the request.
-        keep: Writes them down as outcomes, once the model has taken them; None where nobody does.
+        take: Hands them, and when they came in, to the model and to the book of outcomes.
 
     Raises:
         RequestRefused: If one of them is at fault, or the store does not answer.
     """
     reader = LabelReader(model.scorer.bundle.contract)
     arrived = datetime.fromtimestamp(context.received_at / MICROSECONDS_PER_SECOND, UTC)
-    reports = reader.read(body, arrived=arrived)
-    counts = model.report_labels(reports)
-    kept = keep(model, reports)
-    return encode(asdict(counts or kept or LabelCounts(0, 0, unknown=len(reports))))
+    labels = reader.read(body, arrived=arrived)
+    try:
+        return encode(asdict(take(model, labels, context.received_at)))
+    except ClockSkewRefused as error:
+        raise RequestRefused("clock_skew", str(error), status=400, field="reported_at") from None
 
 
-def score_batch_held(
-    model: ServedModel, bodies: list[msgspec.Raw], context: RequestContext
-) -> bytes:
-    """Return a batch's JSON; on a thread that goes on when its request is given up."""
-    finish_stage("queue")
-    with model.users:
-        return _score_batch(model, bodies, context)
-
-
-def _score_batch(model: ServedModel, bodies: list[msgspec.Raw], context: RequestContext) -> bytes:
+def score_batch(model: ServedModel, bodies: list[msgspec.Raw], context: RequestContext) -> bytes:
     """Return the batch's JSON: an answer a row, in order, or the row's error in its place."""
     outcomes = model.answer_bodies(bodies, context)
     return encode({"results": [_in_batch(outcome, context.trace) for outcome in outcomes]})

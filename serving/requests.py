@@ -4,7 +4,8 @@ Messages never repeat a value of the request: it may be a card number.
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import polars as pl
@@ -16,6 +17,13 @@ from serving.request_json import Body, parse_row
 from serving.row_decoding import RowDecoder
 
 TypedRow = dict[str, Any]
+
+
+def values_of(columns: Sequence[str]) -> Callable[[TypedRow], tuple[Any, ...]]:
+    """Return what takes some columns' values out of a row, as a tuple also of one or none."""
+    if len(columns) > 1:
+        return itemgetter(*columns)
+    return lambda row: tuple([row[name] for name in columns])
 
 
 class RowReader:

@@ -5,15 +5,14 @@ test hold this evaluator and :meth:`features.feature_set.FeatureSet.encode` equa
 """
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
-from operator import itemgetter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.feature_set import FeatureArrays, FeatureSet
-from serving.requests import TypedRow
+from serving.requests import TypedRow, values_of
 
 _MISSING = float("nan")
 
@@ -27,7 +26,7 @@ class RowEncoder:
 
     def __init__(self, feature_set: FeatureSet) -> None:
         self._n_numeric = len(feature_set.numeric)
-        self._numbers_of = _values_of(feature_set.numeric)
+        self._numbers_of = values_of(feature_set.numeric)
         self._pack = struct.Struct(f"{self._n_numeric}f").pack
         self._code_of = tuple(
             (name, feature_set.vocabularies[name].code_of) for name in feature_set.categorical
@@ -63,9 +62,3 @@ def _with_nan(numbers: tuple[Any, ...]) -> Iterable[float]:
     if None in numbers:
         return [_MISSING if each is None else each for each in numbers]
     return numbers
-
-
-def _values_of(names: Sequence[str]) -> Callable[[TypedRow], tuple[Any, ...]]:
-    if len(names) > 1:
-        return itemgetter(*names)
-    return lambda row: tuple(row[name] for name in names)

@@ -21,6 +21,9 @@ from features.contract_blocks import ColumnRule
 from serving.event_times import microseconds_per
 from serving.requests import TypedRow
 
+FLAG = "rule:"
+"""Begins the flag of every broken row rule."""
+
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -140,17 +143,17 @@ def _rule_of(contract: Contract, column: str) -> ColumnRule:
 def _checks(column: str, rule: ColumnRule, numbers: _Numbers | None) -> Iterator[_Check]:
     value = pl.col(column)
     if rule.null is False:
-        flag = f"rule:{column}.null"
+        flag = f"{FLAG}{column}.null"
         yield _Check(flag, column, value.is_null(), _is_missing, is_about_null=True)
     if numbers is None:
         return
     if rule.min is not None:
         below = _over_number(numbers, operator.lt, rule.min)
-        flag = f"rule:{column}.min"
+        flag = f"{FLAG}{column}.min"
         yield _Check(flag, column, numbers.over_table < rule.min, below, min)
     if rule.max is not None:
         above = _over_number(numbers, operator.gt, rule.max)
-        flag = f"rule:{column}.max"
+        flag = f"{FLAG}{column}.max"
         yield _Check(flag, column, numbers.over_table > rule.max, above, max)
     if numbers.over_value is not _number:
         return
@@ -185,7 +188,7 @@ def _values_check(column: str, allowed: tuple[bool | int | float | str, ...]) ->
     def is_other(given: Any) -> bool:
         return given is not None and str(given) not in texts and _number(given) not in numbers
 
-    return _Check(f"rule:{column}.values", column, ~is_allowed, is_other)
+    return _Check(f"{FLAG}{column}.values", column, ~is_allowed, is_other)
 
 
 def _pattern_check(column: str, pattern: str) -> _Check:
@@ -199,7 +202,7 @@ def _pattern_check(column: str, pattern: str) -> _Check:
         return pl.Series([is_other(text) for text in texts], dtype=pl.Boolean)
 
     expression = pl.col(column).cast(pl.String).map_batches(over_column, return_dtype=pl.Boolean)
-    return _Check(f"rule:{column}.pattern", column, expression, is_other)
+    return _Check(f"{FLAG}{column}.pattern", column, expression, is_other)
 
 
 def _number(value: Any) -> float | None:

@@ -54,6 +54,10 @@ class LiveRules:
             return list(scored)
         return rules.apply(rows, scored, at_least_review=at_least_review)
 
+    def binds(self, row: TypedRow) -> bool:
+        """Return whether a rule is about a row (:meth:`serving.hard_rules.HardRules.binds`)."""
+        return self._rules is not None and self._rules.binds(row)
+
     def suits(self, contract: Contract) -> bool:
         """Return whether the rules are about the same columns as another contract's would be."""
         own = self._contract

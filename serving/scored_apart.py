@@ -1,12 +1,13 @@
 """Scoring rows of several requests together, so that none of them suffers from another."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from serving.prepared_rows import VelocityMatrix
 from serving.refusals import RequestRefused
 from serving.requests import TypedRow
 from serving.scored import ScoredRow
-from serving.scorer import Scorer
+from serving.scorer import Scorer, one_by_one
 
 
 def scored_apart(
@@ -29,8 +30,5 @@ def scored_apart(
     except Exception as error:  # noqa: BLE001 - nobody else's row may fail with it
         if len(rows) == 1:
             return [error]
-    apart: list[ScoredRow | RequestRefused | Exception] = []
-    for at, row in enumerate(rows):
-        own = None if velocity is None else velocity[at : at + 1]
-        apart += scored_apart(scorer, [row], own, at_least_review=at_least_review)
-    return apart
+    alone = partial(scored_apart, scorer, at_least_review=at_least_review)
+    return one_by_one(alone, rows, velocity)

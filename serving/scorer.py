@@ -1,10 +1,10 @@
 """The scorer: rows to decisions, the same function in evaluation, batch and HTTP."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import repeat
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -24,27 +24,12 @@ from serving.request_fields import RequestField
 from serving.request_json import Body
 from serving.request_trace import finish_stage
 from serving.requests import RowReader, TypedRow
+from serving.row_rulings import RowRulings
 from serving.scored import ScoredBatch, ScoredRow, UnscorableRow, joined, scored_rows
 
 _ROWS_AT_ONCE = 1 << 15
 
-
-class RowRulings(Protocol):
-    """What people decide of rows whatever the model says (:mod:`serving.hard_rules`)."""
-
-    def apply(
-        self,
-        rows: Sequence[TypedRow],
-        scored: Sequence[ScoredRow],
-        *,
-        at_least_review: bool = False,
-    ) -> list[ScoredRow | RequestRefused]:
-        """Return the rows as people decide them."""
-        ...
-
-    def describe(self) -> dict[str, Any] | None:
-        """Return what is known of the rulings themselves; None where there are none."""
-        ...
+T = TypeVar("T")
 
 
 class Scorer:
@@ -179,14 +164,9 @@ class Scorer:
         except UnscorableRow:
             if len(rows) == 1:
                 return [RequestRefused("out_of_range", "A number is too far out to be scored.")]
-            return [
-                self.score_typed(
-                    [row],
-                    None if velocity is None else velocity[at : at + 1],
-                    at_least_review=at_least_review,
-                )[0]
-                for at, row in enumerate(rows)
-            ]
+            return one_by_one(
+                partial(self.score_typed, at_least_review=at_least_review), rows, velocity
+            )
         name = self._contract.columns.id
         ids = repeat(None) if name is None else [row.get(name) for row in rows]
         scored = scored_rows(batch, ids, self.policy.score_map)
@@ -283,6 +263,19 @@ class Scorer:
             for at in np.flatnonzero(mask).tolist():
                 flags[at] = (*flags.get(at, ()), flag)
         return flags
+
+
+def one_by_one(
+    score: Callable[[Sequence[TypedRow], VelocityMatrix | None], list[T]],
+    rows: Sequence[TypedRow],
+    velocity: VelocityMatrix | None,
+) -> list[T]:
+    """Return what scoring says of each row alone."""
+    return [
+        outcome
+        for at, row in enumerate(rows)
+        for outcome in score([row], None if velocity is None else velocity[at : at + 1])
+    ]
 
 
 def _risk_of(

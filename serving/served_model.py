@@ -9,7 +9,6 @@ import msgspec
 
 from features.online.events import LabelReport
 from features.online.state import LabelCounts
-from serving.decisions.record import Identity
 from serving.decisions.recorder import Recorder
 from serving.gathering import RowGatherer
 from serving.online_path import OnlinePath
@@ -96,8 +95,7 @@ class ServedModel:
         Raises:
             RequestRefused: If the client's ``Idempotency-Key`` is no good.
         """
-        read = self.scorer.read_rows(rows)
-        return self._decided(self._identified(read, context or RequestContext(), places))
+        return self._decided(self.scorer.read_rows(rows), context or RequestContext(), places)
 
     def answer_bodies(
         self, bodies: Sequence[msgspec.Raw], context: RequestContext
@@ -113,7 +111,7 @@ class ServedModel:
         """
         read = self.scorer.read_bodies(bodies)
         finish_stage("parse")
-        return self._decided(self._identified(read, context, range(len(bodies))))
+        return self._decided(read, context, range(len(bodies)))
 
     async def answer_body(
         self, body: bytes, context: RequestContext, done: Callable[[], None] = lambda: None
@@ -132,8 +130,7 @@ class ServedModel:
                 or its time is over.
         """
         try:
-            read = self.scorer.read_body(body)
-            (request,) = self._identified([read], context, None)
+            (request,) = self._requests([self.scorer.read_body(body)], context, None)
             finish_stage("parse")
         except BaseException:
             done()
@@ -155,32 +152,30 @@ class ServedModel:
         elif self.path is not None:
             self.path.close()
 
-    def _identified(
+    def _decided(
         self,
         read: Sequence[TypedRow | RequestRefused],
         context: RequestContext,
         places: Sequence[int] | None,
-    ) -> list[Any]:
-        """Return a :class:`RowRequest` for each row that could be read."""
-        good = [at for at, row in enumerate(read) if isinstance(row, dict)]
-        rows: list[Any] = [read[at] for at in good]
-        identities: Sequence[Identity | None] = [None] * len(rows)
-        if self.recorder is not None and rows:
-            of_good = None if places is None else [places[at] for at in good]
-            identities = self.recorder.identify(rows, context, of_good)
+    ) -> list[Outcome]:
+        """Return what becomes of each row of one request; refusals stay in their places."""
         outcomes: list[Any] = list(read)
-        for at, row, identity in zip(good, rows, identities, strict=True):
-            outcomes[at] = RowRequest(row, context, identity)
-        return outcomes
-
-    def _decided(self, outcomes: list[Any]) -> list[Outcome]:
-        """Return what becomes of each request among these; refusals are in their places."""
-        asked = [at for at, outcome in enumerate(outcomes) if isinstance(outcome, RowRequest)]
-        if asked:
-            decided = self._path.decide([outcomes[at] for at in asked])
-            for at, outcome in zip(asked, decided, strict=True):
+        good = [at for at, row in enumerate(read) if isinstance(row, dict)]
+        if good:
+            of_good = None if places is None else [places[at] for at in good]
+            requests = self._requests([outcomes[at] for at in good], context, of_good)
+            for at, outcome in zip(good, self._path.decide(requests), strict=True):
                 outcomes[at] = outcome
         return outcomes
+
+    def _requests(
+        self, rows: Sequence[TypedRow], context: RequestContext, places: Sequence[int] | None
+    ) -> list[RowRequest]:
+        """Return rows with what they are known by."""
+        if self.recorder is None:
+            return [RowRequest(row, context) for row in rows]
+        identities = self.recorder.identify(rows, context, places)
+        return [RowRequest(row, context, its) for row, its in zip(rows, identities, strict=True)]
 
 
 async def _decide_soon(

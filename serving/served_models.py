@@ -99,6 +99,7 @@ class ServedModels:
             "model_sha256": scorer.bundle.model_sha256,
             "policy_id": scorer.policy.policy_id,
             "policy_key_id": scorer.policy_key_id,
+            "exploration": scorer.policy.exploration and scorer.policy.exploration.model_dump(),
             "feature_set_hash": manifest.feature_set_hash,
             "code_revision": manifest.code_revision,
             "mlflow_run_id": manifest.mlflow_run_id,

@@ -8,11 +8,12 @@ import json
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.database import StateUnavailable, connect, is_server
+from infra.database import StateUnavailable, connect, is_server, transaction
 from serving.shadow import ShadowDecision, ShadowLog
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ CREATE INDEX IF NOT EXISTS shadow_decisions_by_time ON shadow_decisions (scored_
 """
 _INSERT = "INSERT INTO shadow_decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _FORGET = "DELETE FROM shadow_decisions WHERE scored_at < ?"
+_SELECT = (
+    "SELECT * FROM shadow_decisions "
+    "WHERE model = ? AND model_version = ? AND policy_version = ? ORDER BY scored_at"
+)
 
 
 def open_shadow_log(path: Path, uri: str | None = None) -> ShadowLog:
@@ -44,6 +49,49 @@ def open_shadow_log(path: Path, uri: str | None = None) -> ShadowLog:
     if is_server(uri):
         return PostgresShadowLog(uri)
     return SqliteShadowLog(path)
+
+
+def read_shadow_decisions(
+    path: Path, uri: str | None = None, *, model: str, model_version: str, policy_version: str
+) -> dict[str, ShadowDecision]:
+    """Return what one version said in the shadow, by decision id, the oldest first.
+
+    Args:
+        path: The file, read where ``uri`` names no server; nothing where there is none.
+        uri: Of the decision log.
+        model: Name of the model.
+        model_version: Which version of it.
+        policy_version: With which policy.
+
+    Raises:
+        StateUnavailable: If the log cannot be read.
+    """
+    wanted = (model, model_version, policy_version)
+    rows = _from_server(uri, wanted) if is_server(uri) else _from_file(path, wanted)
+    return {row[0]: _decision(row) for row in rows}
+
+
+def _from_file(path: Path, wanted: tuple[str, str, str]) -> list[Any]:
+    if not path.exists():
+        return []
+    with closing(connect(path, _SCHEMA)) as connection:
+        try:
+            return connection.execute(_SELECT, wanted).fetchall()
+        except sqlite3.Error as error:
+            raise StateUnavailable(f"Cannot read {path}: {error}.") from None
+
+
+def _from_server(uri: str, wanted: tuple[str, str, str]) -> list[Any]:
+    import psycopg
+
+    try:
+        with psycopg.connect(uri, connect_timeout=3) as connection:
+            return connection.execute(_SELECT.replace("?", "%s").encode(), wanted).fetchall()
+    except psycopg.errors.UndefinedTable:
+        return []
+    except psycopg.Error as error:
+        first = str(error).strip().partition("\n")[0]
+        raise StateUnavailable(f"Cannot read shadow decisions: {first}.") from None
 
 
 class SqliteShadowLog:
@@ -60,9 +108,7 @@ class SqliteShadowLog:
     def record(self, decisions: Sequence[ShadowDecision]) -> None:
         """Keep decisions (:meth:`ShadowLog.record`)."""
         try:
-            connection = self._opened()
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
+            with transaction(self._opened()) as connection:
                 connection.executemany(_INSERT, [_row(decision) for decision in decisions])
         except sqlite3.Error as error:
             raise StateUnavailable(f"Cannot write to {self._path}: {error}.") from None
@@ -140,6 +186,19 @@ def _row(decision: ShadowDecision) -> tuple[Any, ...]:
         decision.risk_score,
         decision.decision,
         decision.scored_at,
+    )
+
+
+def _decision(row: Sequence[Any]) -> ShadowDecision:
+    return ShadowDecision(
+        decision_id=row[0],
+        model=row[1],
+        model_version=row[2],
+        policy_version=row[3],
+        logits=tuple(json.loads(row[4])),
+        risk_score=row[5],
+        decision=row[6],
+        scored_at=row[7],
     )
 
 

@@ -76,7 +76,13 @@ class StatelessPath:
         outcomes: list[Any] = list(scored)
         places = [at for at, row in enumerate(scored) if isinstance(row, ScoredRow)]
         fit = [row for row in scored if isinstance(row, ScoredRow)]
-        given = answers(fit, self._scorer)
+        explorer = None if self.recorder is None else self.recorder.explorer
+        told = fit
+        if explorer is not None:
+            told = [
+                explorer.explored(requests[at], row) for at, row in zip(places, fit, strict=True)
+            ]
+        given = answers(told, self._scorer)
         for at, answer in zip(places, given, strict=True):
             outcomes[at] = answer
         if self.recorder is None:

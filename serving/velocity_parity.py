@@ -2,7 +2,8 @@
 
 The rows of some entities are handed to an empty SQLite state one by one, in time order, with the
 labels as they were reported. Before each row is applied, its features are read as the service
-reads them, and compared with those of the table that the network was trained on.
+reads them, and compared with those of the table that the network was trained on. Rows that were
+served bring what the service itself computed: their table must hold the same.
 """
 
 import tempfile
@@ -33,8 +34,8 @@ class VelocityParity:
     """What the replay found.
 
     Attributes:
-        n_entities: Entities and pairs whose rows were replayed.
-        n_events: Rows that were replayed.
+        n_entities: Entities and pairs whose rows were replayed; 0 where rows were served before.
+        n_events: Rows that were replayed, or had been served.
         n_values: Feature values that were compared.
         n_different: Of these, those that differ by more than the tolerance.
         first_different_feature: Name of one of them.
@@ -56,9 +57,10 @@ class VelocityParity:
             return ["no feature over time could be compared: no row has all of an entity"]
         if not self.n_different:
             return []
+        what = "the replay of" if self.n_entities else "what was served to"
         found = (
             f"{self.n_different} of {self.n_values} values of features over time differ between "
-            f"the replay of {self.n_events} rows and the table, by up to "
+            f"{what} {self.n_events} rows and the table, by up to "
             f"{self.largest_difference:.2g}, the first in {self.first_different_feature}"
         )
         return [found]
@@ -98,6 +100,36 @@ def replay_velocity(
         n_different=int(is_different.sum()),
         first_different_feature=plan.names[first[0]] if len(first) else None,
         largest_difference=float(difference.max(initial=0.0)),
+    )
+
+
+def compare_served(contract: Contract, served: pl.DataFrame, table: pl.DataFrame) -> VelocityParity:
+    """Compare the features over time of a table with those that its rows were served with.
+
+    Args:
+        contract: Resolved; with features over time.
+        served: Rows with ``row_id`` and their features over time as they were served.
+        table: Rows with ``row_id`` and the features that the network was trained on.
+    """
+    names = velocity_plan(contract).names
+    columns = pl.col(names).cast(pl.Float64)
+    once = [
+        each.unique("row_id", keep="none").select("row_id", columns) for each in (served, table)
+    ]
+    rows = once[0].join(once[1], on="row_id", suffix="_in_table")
+    found = rows.select(names).to_numpy()
+    wanted = rows.select(f"{name}_in_table" for name in names).to_numpy()
+    is_different = ~((found == wanted) | (np.isnan(found) & np.isnan(wanted)))
+    first = np.flatnonzero(is_different.any(axis=0))
+    difference = relative_difference(found, wanted)
+    return VelocityParity(
+        n_entities=0,
+        n_events=rows.height,
+        n_values=found.size,
+        n_different=int(is_different.sum()),
+        first_different_feature=names[first[0]] if len(first) else None,
+        largest_difference=float(difference.max(initial=0.0)),
+        tolerance=0.0,
     )
 
 

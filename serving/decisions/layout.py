@@ -1,8 +1,7 @@
 """How the decisions of one model are written down: what of them is whose, and what is sealed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
-from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -14,19 +13,19 @@ from features.velocity import velocity_plan
 from serving.answers import Answer, encode
 from serving.decisions import group_bytes
 from serving.decisions.group_bytes import Body
+from serving.decisions.opened import personal_of
 from serving.decisions.personal_features import personal_features
 from serving.decisions.record import (
     Draft,
     FeatureNames,
     Identity,
-    Personal,
     RecordHead,
     StoredRecord,
     whole_row,
 )
-from serving.decisions.sealing import LogSecret, Unreadable, decrypt, encrypt, new_nonces
+from serving.decisions.sealing import LogSecret, encrypt, new_nonces
 from serving.request_context import RequestContext
-from serving.requests import TypedRow
+from serving.requests import TypedRow, values_of
 
 # float32, little-endian: what stands for a number that is sealed.
 _SEALED_NUMBER = bytes.fromhex("0000c07f")
@@ -78,9 +77,9 @@ class RecordLayout:
         self._columns = tuple(sorted(contract.request_columns))
         self._personal = tuple(name for name in self._columns if name in personal)
         open_columns = tuple(name for name in self._columns if name not in personal)
-        self._values = _values_of(self._columns)
-        self._open_values = _values_of(open_columns)
-        self._personal_values = _values_of(self._personal)
+        self._values = values_of(self._columns)
+        self._open_values = values_of(open_columns)
+        self._personal_values = values_of(self._personal)
         self._content = secret.content_digest(group_bytes.encode(self._columns))
         time = contract.event_time_column
         head = RecordHead(
@@ -269,20 +268,7 @@ def opened(stored: StoredRecord, wrapped: bytes | None, secret: LogSecret) -> Ma
     Raises:
         Unreadable: If the subject's key was destroyed, or is another log's.
     """
-    if stored.sealed is None or stored.subject is None:
-        return whole_row(stored, None)
-    if wrapped is None:
-        raise Unreadable("The key of this decision's subject was destroyed.")
-    key = secret.unwrapped(stored.subject, wrapped)
-    content = decrypt(key, stored.sealed, stored.decision_id.encode())
-    return whole_row(stored, msgspec.msgpack.decode(content, type=Personal))
-
-
-def _values_of(columns: Sequence[str]) -> Callable[[TypedRow], tuple[Any, ...]]:
-    """Return what takes some columns' values out of a row, as a tuple also of one or none."""
-    if len(columns) > 1:
-        return itemgetter(*columns)
-    return lambda row: tuple([row[name] for name in columns])
+    return whole_row(stored, personal_of(stored, wrapped, secret))
 
 
 def _without(contents: Sequence[bytes], places: Sequence[int], value: bytes) -> Sequence[bytes]:

@@ -7,14 +7,17 @@ from dataclasses import replace
 
 import msgspec
 
+from balancing.calibration.thresholds import DECISION_NAMES
 from serving.answers import Answer, RepeatedAnswer
 from serving.decisions.applied import AppliedMarks
 from serving.decisions.group_writer import Entry, Verdict
 from serving.decisions.layout import RecordLayout
 from serving.decisions.log import DecisionLog
 from serving.decisions.record import Draft, Identity, decoded_answer
+from serving.decisions.refusals import log_unavailable, reused
 from serving.decisions.store import Answered
 from serving.decisions.submission import LogUnavailable
+from serving.exploration import explorer_of
 from serving.refusals import RequestRefused
 from serving.request_context import RequestContext
 from serving.request_trace import finish_stage
@@ -28,6 +31,8 @@ MOST_KEY_CHARACTERS = 255
 # The refusal has to leave before the deadline cuts the request off.
 _MARGIN_SECONDS = 0.05
 _PATIENCE_SECONDS = 5.0
+
+_APPROVE, _REVIEW, _DECLINE = DECISION_NAMES
 
 
 Decided = tuple[RowRequest, ScoredRow, Answer, bool]
@@ -56,6 +61,10 @@ class Recorder:
         scorer: The model and its policy.
         degrades: Whether rows are answered while the log is away, at least with ``review``.
         requires_key: Whether a row needs an id, or its request an ``Idempotency-Key``.
+
+    Attributes:
+        marks: What of the log the model's online state holds; None where there is no state.
+        explorer: Lets some declined rows through; None where the policy declines for good.
     """
 
     def __init__(
@@ -69,6 +78,8 @@ class Recorder:
         self._log = log
         self._degrades = degrades
         self._requires_key = requires_key
+        self._counts_declined = scorer.bundle.contract.policy.count_declined
+        self.explorer = explorer_of(scorer, log.secret)
         self._layout = RecordLayout(
             scorer.bundle.contract,
             scorer.bundle.feature_set,
@@ -197,7 +208,7 @@ class Recorder:
 
     def _repeated(self, found: Answered, identity: Identity, row_id: str | None) -> Recorded:
         if found.content != identity.content:
-            return Recorded(_reused(identity, self._layout.id_column))
+            return Recorded(reused(identity, self._layout.id_column))
         content = self._layout.repeated(found.stored, row_id)
         first = decoded_answer(content)
         repeated = RepeatedAnswer(
@@ -213,7 +224,7 @@ class Recorder:
             unknown = [entry for entry, before in zip(entries, known, strict=True) if not before]
             others = iter(self._degraded(unknown))
         else:
-            others = iter([Recorded(_unavailable())] * len(entries))
+            others = iter([Recorded(log_unavailable())] * len(entries))
         return [before or next(others) for before in known]
 
     def _readable(self, entries: Sequence[Entry]) -> list[Recorded | None]:
@@ -239,32 +250,38 @@ class Recorder:
             if known is not None:
                 recorded.append(self._kept_before(known, entry))
                 continue
-            kept = _degraded(entry)
+            kept = self._as_degraded(entry)
             recorded.append(Recorded(kept.draft.answer, kept.draft.answer.decision_id))
             if key is None:
                 unnamed.append(kept)
             else:
                 new[key] = kept
         if not self._log.keep([*new.values(), *unnamed]):
-            return [Recorded(_unavailable())] * len(entries)
+            return [Recorded(log_unavailable())] * len(entries)
         return recorded
+
+    def _as_degraded(self, entry: Entry) -> Entry:
+        """Return a decision as it leaves while the log is away: somebody has to look at it.
+
+        What was to be explored is not: it is answered as the policy and the rules have it.
+        """
+        draft, scored = entry.draft, entry.draft.scored
+        decision = _REVIEW if scored.decision == _APPROVE else scored.decision
+        answer = msgspec.structs.replace(
+            draft.answer, decision=decision, reasons=scored.reasons, flags=scored.flags,
+            degraded=True,
+        )  # fmt: skip
+        counts = draft.counts and (self._counts_declined or decision != _DECLINE)
+        return replace(entry, draft=replace(draft, answer=answer, counts=counts, is_applied=True))
 
     def _kept_before(self, known: Entry, entry: Entry) -> Recorded:
         identity = entry.draft.identity
         if known.draft.identity.content != identity.content:
-            return Recorded(_reused(identity, self._layout.id_column))
+            return Recorded(reused(identity, self._layout.id_column))
         return Recorded(known.draft.answer, known.draft.answer.decision_id)
 
     def _id_of(self, row: TypedRow) -> str | None:
         return None if self._layout.id_column is None else row.get(self._layout.id_column)
-
-
-def _degraded(entry: Entry) -> Entry:
-    """Return a decision as it leaves while the log is away: somebody has to look at it."""
-    answer = entry.draft.answer
-    decision = "review" if answer.decision == "approve" else answer.decision
-    degraded = msgspec.structs.replace(answer, decision=decision, degraded=True)
-    return replace(entry, draft=replace(entry.draft, answer=degraded, is_applied=True))
 
 
 def _stages(context: RequestContext) -> dict[str, int]:
@@ -278,27 +295,3 @@ def _in_time(deadline: float) -> float:
     if deadline == math.inf:
         return time.monotonic() + _PATIENCE_SECONDS
     return deadline - _MARGIN_SECONDS
-
-
-def _reused(identity: Identity, id_column: str | None) -> RequestRefused:
-    if identity.is_header:
-        return RequestRefused(
-            "idempotency_key_reused",
-            "This Idempotency-Key came with another content before. Give each row its own key.",
-            status=409,
-        )
-    return RequestRefused(
-        "id_reused",
-        "A row with this id but another content was decided before. Give each row its own id.",
-        status=409,
-        field=id_column,
-    )
-
-
-def _unavailable() -> RequestRefused:
-    return RequestRefused(
-        "log_unavailable",
-        "The decision could not be written down. Send the request again.",
-        status=503,
-        retry=True,
-    )

@@ -69,6 +69,18 @@ class LogSecret:
         digest.update(begin)
         return digest
 
+    def draw(self, about: str, content: bytes) -> float:
+        """Return a number in [0, 1) that is always the same, and that nobody can foresee.
+
+        Args:
+            about: What is drawn; for something else the same content gives another number.
+            content: What the number belongs to.
+        """
+        digest = self._draws.copy()
+        digest.update(f"{about}\0".encode("utf-8", "surrogatepass") + content)
+        # As many bits as a float holds exactly.
+        return (int.from_bytes(digest.digest()[:8]) >> 11) / (1 << 53)
+
     def new_key(self, subject: bytes) -> tuple[AESGCM, bytes]:
         """Return a new key for a subject, and the same wrapped for the database."""
         key = AESGCM.generate_key(256)
@@ -89,6 +101,10 @@ class LogSecret:
     @cached_property
     def _contents(self) -> hashlib.blake2b:
         return self._keyed("contents")
+
+    @cached_property
+    def _draws(self) -> hashlib.blake2b:
+        return self._keyed("draws")
 
     @cached_property
     def _wrapping(self) -> AESGCM:

@@ -69,6 +69,9 @@ class PublishedMetrics:
             "repeated_answers": counter(
                 "repeated_answers", "First answers that were sent again.", "model"
             ),
+            "explored": counter(
+                "explored_rows", "Rows approved though the policy declines them.", "model"
+            ),
             "degraded": counter("degraded_answers", "Answers marked degraded.", "model"),
             "refused_rows": counter("refused_rows", "Rows of batches refused.", "code"),
             "model_changes": counter(

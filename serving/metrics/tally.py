@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from serving.answers import RepeatedAnswer
+from serving.exploration import is_explored
 from serving.forced_answers import FLAG
 from serving.request_trace import STAGES, RequestTrace
 
@@ -55,6 +56,7 @@ class ServiceTally:
         slow_requests: By the stage that took most of the time.
         decisions: By model, version, policy version and decision; test identities are none.
         repeated_answers: First answers that were sent again, by model; they are no decisions.
+        explored: Rows that were approved though the policy declines them, by model.
         degraded: Answers given without features over time, or without their log, by model.
         refused_rows: Rows of batches that were refused, by error code.
         stages: Seconds by stage; ``total`` is the whole request.
@@ -75,6 +77,7 @@ class ServiceTally:
         self.slow_requests: dict[str, int] = dict.fromkeys(STAGES, 0)
         self.decisions: dict[tuple[str, str, str, str], int] = defaultdict(int)
         self.repeated_answers: dict[str, int] = defaultdict(int)
+        self.explored: dict[str, int] = defaultdict(int)
         self.degraded: dict[str, int] = defaultdict(int)
         self.refused_rows: dict[str, int] = defaultdict(int)
         self.stages = {stage: Distribution(STAGE_BOUNDS) for stage in (*STAGES, TOTAL)}
@@ -101,7 +104,8 @@ class ServiceTally:
         total = trace.total
         stages[TOTAL].observe(total)
         for answer in tuple(trace.answers):
-            if FLAG in answer.flags:
+            flags = answer.flags
+            if flags and FLAG in flags:
                 continue
             model = answer.model
             name = model.name
@@ -113,6 +117,8 @@ class ServiceTally:
             if scores is None:
                 scores = self.risk_scores[name] = Distribution(SCORE_BOUNDS)
             scores.observe(answer.risk_score)
+            if flags and is_explored(flags):
+                self.explored[name] += 1
             if answer.degraded:
                 self.degraded[name] += 1
         for code in trace.refused:

@@ -148,7 +148,12 @@ def linear_onnx(feature_set: FeatureSet, *, intercept: float = INTERCEPT) -> byt
 
 
 def make_policy(
-    model_sha256: str, logits: np.ndarray, *, review: float = 0.3, decline: float = 0.8
+    model_sha256: str,
+    logits: np.ndarray,
+    *,
+    review: float = 0.3,
+    decline: float = 0.8,
+    exploration: dict[str, Any] | None = None,
 ) -> Policy:
     """A policy without calibration that reviews from 0.3 and declines from 0.8."""
     log_odds = logits[:, 1].astype(np.float64) - logits[:, 0]
@@ -176,6 +181,7 @@ def make_policy(
             "decision": decision.tolist(),
         },
         calibration_data={"fingerprint": "0", "n_rows": 200, "class_counts": (190, 10)},
+        exploration=exploration,
         actor="tests",
         reason="tests",
     )
@@ -202,6 +208,7 @@ def make_home(
     version: str = "1",
     intercept: float = INTERCEPT,
     live: bool = True,
+    exploration: dict[str, Any] | None = None,
 ) -> ModelStore:
     """A state folder with one model, released as champion unless told otherwise."""
     store = ModelStore(home)
@@ -223,7 +230,7 @@ def make_home(
         manifest = write_bundle(
             folder, model=model, manifest=make_manifest(resolved, feature_set), golden=golden
         )
-    policy = make_policy(manifest.files["model.onnx"], logits)
+    policy = make_policy(manifest.files["model.onnx"], logits, exploration=exploration)
     policy_version = store.add_policy(resolved.name, policy)
     if live:
         record = LiveRecord(version, policy_version, 1)

@@ -16,10 +16,9 @@ import pytest
 
 from features.contract import parse_contract
 from features.ingestion.data_error import DataError
-from features.online.events import LabelReport
-from features.online.state import LabelCounts
 from flows.alerts import import_outcomes, list_alerts, send_alerts
 from flows.cli import app
+from flows.label_history import NothingReported, label_history
 from flows.labels import LeftOut, import_labels
 from flows.moments import RequestError
 from infra.settings import Settings
@@ -30,6 +29,7 @@ from serving.decisions.sealing import LogSecret
 from serving.model_references import UnknownModel
 from serving.outcomes import OutcomeBook
 from serving.refusals import RequestRefused
+from serving.reported_labels import ReportedLabel, TakenLabels
 from serving.served_models import ModelSource
 
 Score = Callable[..., list[Any]]
@@ -135,6 +135,60 @@ def test_labels_of_a_model_without_features_over_time_are_outcomes(
     assert [alert.id for alert in list_alerts(settings)] == ["3"]
 
 
+def test_the_history_of_a_row_is_shown_by_its_id_or_its_decision(
+    settings, three, tmp_path, capsys
+) -> None:
+    columns = {"id": [2, 2], "label": [1, 0], "source": ["bank", None]}
+    days = ["2026-03-03T00:00:00Z", "2026-03-05T00:00:00Z"]
+    import_labels(settings, outcomes(tmp_path, **columns, reported_at=days), "corner")
+
+    whitecrow(settings, "labels", "history", "2", "--model", "corner", "--json")
+    found = json.loads(capsys.readouterr().out)
+    whitecrow(settings, "labels", "history", "2", "--model", "corner")
+    said = capsys.readouterr().out
+
+    assert (found["name"], found["id"], found["label"]) == ("corner", "2", 0)
+    assert [(each["label"], each["source"]) for each in found["reports"]] == [
+        (1, "bank"), (0, None),
+    ]  # fmt: skip
+    assert found["reports"][0]["reported_at"] == "2026-03-03T00:00:00+00:00"
+    assert found["reports"][0]["received_at"] > "2026-03-05"
+    assert "label 0, by these reports" in said
+    assert "known from 2026-03-03T00:00:00+00:00, by bank; received" in said
+
+
+def test_a_row_that_nobody_reported_has_no_history(settings, three) -> None:
+    with pytest.raises(NothingReported, match="No label of row '2' of corner was ever reported"):
+        whitecrow(settings, "labels", "history", "2", "--model", "corner")
+
+
+def test_a_personal_id_shows_its_history_in_the_clear_and_by_its_pseudonym(
+    settings, score, shop_row, corner_contract, tmp_path
+) -> None:
+    columns = corner_contract["columns"] | {"pii": ["ORDER_ID"]}
+    score([shop_row(ORDER_ID=4711, AMOUNT=900.0)], corner_contract | {"columns": columns})
+    (alert,) = list_alerts(settings)
+    import_labels(settings, outcomes(tmp_path, id=["4711"], label=[1]), "corner")
+
+    by_id, by_pseudonym = (
+        label_history(settings, name, "corner") for name in ("4711", str(alert.id))
+    )
+
+    assert by_id.reports == by_pseudonym.reports != []
+
+
+def test_two_reports_of_one_moment_are_said_to_contradict(
+    settings, three, tmp_path, capsys
+) -> None:
+    day = ["2026-03-03T00:00:00Z"] * 2
+    file = outcomes(tmp_path, id=[2, 2], label=[1, 0], reported_at=day)
+
+    whitecrow(settings, "labels", "import", file, "--model", "corner")
+
+    assert "1 accepted, 1 known before" in (said := capsys.readouterr().out)
+    assert "1 say another label than a report of the very same moment" in said
+
+
 def test_a_later_report_changes_an_outcome_and_an_earlier_one_does_not(
     settings, three, tmp_path
 ) -> None:
@@ -210,10 +264,11 @@ def test_labels_over_http_are_kept_without_personal_ids(tmp_path, corner_contrac
     contract = parse_contract(corner_contract | {"columns": columns}, source="tests")
     book, secret = OutcomeBook(tmp_path), LogSecret(bytes(32))
 
-    counts = book.record_labels(contract, secret, [LabelReport("order-4711", 1, 5)])
+    labels = [ReportedLabel("order-4711", 1, 5)]
+    counts = book.take(contract, secret, labels, feed=lambda _: None, now=6)
 
     (kept,) = book.known("corner")
-    assert counts == LabelCounts(accepted=1, duplicates=0, unknown=0)
+    assert counts == TakenLabels(accepted=1, duplicates=0, unknown=0)
     assert kept == logged_id(contract, secret, "order-4711") != "order-4711"
     assert b"order-4711" not in b"".join(f.read_bytes() for f in tmp_path.glob("outcomes.db*"))
 

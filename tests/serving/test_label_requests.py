@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from features.contract import parse_contract
-from features.online.events import LabelReport, microseconds_of
+from features.online.events import microseconds_of
 from serving.label_requests import LabelReader
 from serving.refusals import RequestRefused
+from serving.reported_labels import ReportedLabel
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 NOON = microseconds_of(datetime(2026, 3, 1, 12, tzinfo=UTC))
@@ -27,13 +28,19 @@ def reader(shop_contract: dict[str, Any]) -> LabelReader:
 @pytest.mark.parametrize(
     ("change", "report"),
     [
-        ({}, LabelReport("17", 1, NOON)),
-        ({"id": 17, "label": 0}, LabelReport("17", 0, NOON)),
-        ({"reported_at": "2026-03-01 13:00:00"}, LabelReport("17", 1, NOON)),
-        ({"reported_at": None, "source": None}, LabelReport("17", 1, microseconds_of(NOW))),
+        ({}, ReportedLabel("17", 1, NOON, "chargeback")),
+        ({"id": 17, "label": 0}, ReportedLabel("17", 0, NOON, "chargeback")),
+        ({"reported_at": "2026-03-01 13:00:00"}, ReportedLabel("17", 1, NOON, "chargeback")),
+        ({"source": ""}, ReportedLabel("17", 1, NOON)),
+        (
+            {"reported_at": None, "source": None},
+            ReportedLabel("17", 1, microseconds_of(NOW), is_dated=False),
+        ),
     ],
 )
-def test_a_report_is_read(reader: LabelReader, change: dict[str, Any], report: LabelReport) -> None:
+def test_a_report_is_read(
+    reader: LabelReader, change: dict[str, Any], report: ReportedLabel
+) -> None:
     body = json.dumps({"labels": [REPORT | change]}).encode()
 
     assert reader.read(body, arrived=NOW) == [report]

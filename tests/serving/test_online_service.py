@@ -149,8 +149,8 @@ def test_labels_come_back_and_move_scores(client: httpx.Client, shop_row) -> Non
     again = send(client, asked)
 
     assert again == before, "what was decided stays"
-    assert counts == {"accepted": 1, "duplicates": 0, "unknown": 1}
-    assert named == {"accepted": 0, "duplicates": 1, "unknown": 0}
+    assert counts == {"accepted": 1, "duplicates": 0, "unknown": 1, "contradictory": 0}
+    assert named == {"accepted": 0, "duplicates": 1, "unknown": 0, "contradictory": 0}
     assert [logit(answer) for answer in (before, after)] == pytest.approx([-1.5, 0.5], abs=1e-5)
 
 
@@ -162,7 +162,7 @@ def test_the_document_says_what_features_over_time_mean(client: httpx.Client) ->
     assert "counts for later ones" in scoring["description"]
     assert {"409", "503"} <= set(scoring["responses"])
     assert client.post("/v1/labels", json=example).json() == {
-        "accepted": 0, "duplicates": 0, "unknown": 1,
+        "accepted": 0, "duplicates": 0, "unknown": 1, "contradictory": 0,
     }  # fmt: skip
     assert "POST /v1/labels" in client.get("/docs").text
     assert client.get("/v1/model").json()["online_state"] == {

@@ -29,8 +29,20 @@ def test_labels_are_kept_without_features_over_time(client: httpx.Client, shop_r
     report = {"id": 2007, "label": 1, "reported_at": "2026-03-09T08:00:00Z"}
     send = lambda: client.post("/v1/labels", json={"labels": [report]}).json()  # noqa: E731
 
-    assert send() == {"accepted": 1, "duplicates": 0, "unknown": 0}
-    assert send() == {"accepted": 0, "duplicates": 1, "unknown": 0}
+    assert send() == {"accepted": 1, "duplicates": 0, "unknown": 0, "contradictory": 0}
+    assert send() == {"accepted": 0, "duplicates": 1, "unknown": 0, "contradictory": 0}
+
+
+def test_a_label_that_says_no_moment_is_taken_once(client: httpx.Client) -> None:
+    send = lambda **more: client.post(  # noqa: E731
+        "/v1/labels", json={"labels": [{"id": 2011, "label": 1} | more]}
+    )
+
+    assert send().json()["accepted"] == 1
+    assert send().json()["duplicates"] == 1
+    assert send(label=0).json()["accepted"] == 1
+    refused = send(reported_at="2999-01-01T00:00:00Z")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "clock_skew")
 
 
 def test_it_serves_several_models(client: httpx.Client, shop_row) -> None:

@@ -13,7 +13,7 @@ from features.labels import reported_labels
 from features.velocity_table import add_velocity
 from serving.parity import ParityBroken, check_parity
 from serving.scorer import Scorer
-from serving.velocity_parity import VelocityParity, replay_velocity
+from serving.velocity_parity import VelocityParity, compare_served, replay_velocity
 
 
 @pytest.fixture
@@ -138,3 +138,29 @@ def test_the_record_of_a_release_holds_the_replay(scorer: Scorer, table) -> None
     assert record.to_json()["velocity"]["n_values"] == 90
     with pytest.raises(ParityBroken, match="2 of 90 values of features over time differ"):
         broken.require()
+
+
+def test_rows_that_were_served_must_be_in_the_table_as_they_were(contract, expected) -> None:
+    served = expected.rename({"ORDER_ID": "row_id"})
+    table = served.filter(pl.col("CUSTOMER_count_1d").is_not_null()).head(300)
+    first = float(table["CUSTOMER_count_1d"][0])
+    changed = table["CUSTOMER_count_1d"].scatter(0, np.nextafter(first, first + 1))
+
+    same = compare_served(contract, served, table)
+    other = compare_served(contract, served, table.with_columns(changed))
+
+    n_features = len(contract.velocity_features)
+    assert (same.n_events, same.n_values, same.n_different) == (300, 300 * n_features, 0)
+    assert same.problems() == []
+    assert (other.n_different, other.first_different_feature) == (1, "CUSTOMER_count_1d")
+    assert "between what was served to 300 rows and the table" in other.problems()[0]
+
+
+def test_without_rows_in_common_nothing_is_shown(contract, expected) -> None:
+    served = expected.rename({"ORDER_ID": "row_id"})
+
+    record = compare_served(contract, served, served.with_columns(row_id=pl.lit("other")))
+
+    assert record.problems() == [
+        "no feature over time could be compared: no row has all of an entity"
+    ]

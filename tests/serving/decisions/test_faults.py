@@ -1,6 +1,7 @@
 """A log that is full, locked, gone or no log at all: nobody is acknowledged silently."""
 
 import asyncio
+import math
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -241,6 +242,42 @@ def test_a_row_that_was_applied_late_counts_once(corner: Any, shop_row) -> None:
 
     assert later.risk_score == pytest.approx(1 / (1 + 2.718281828**0.9), abs=1e-4)
     assert again.degraded, "the first answer stays the answer"
+
+
+def test_nothing_is_let_through_while_the_log_is_away(
+    sqlite_place: Any, new_home, corner_contract, shop_row
+) -> None:
+    contract = corner_contract | {"policy": {"count_declined": False}}
+    new_home(sqlite_place.home, contract=contract, exploration={"rate": 0.5})
+    model = sqlite_place.serve("corner", log_on_stall="degrade")
+
+    def rows(first: int, hour: int, **changes: Any) -> list[dict[str, Any]]:
+        moment = f"2026-03-01T{hour}:00:00Z"
+        return [
+            shop_row(**{"ORDER_ID": first + at, "CUSTOMER": 100 + at, "PLACED_AT": moment}
+                     | changes)
+            for at in range(20)
+        ]  # fmt: skip
+
+    def send(asked: list[dict[str, Any]]) -> list[Any]:
+        return model.answer_rows(asked, RequestContext(deadline=time.monotonic() + 1))
+
+    there = send(rows(0, 11, AMOUNT=900.0, CUSTOMER=99))
+    with away(sqlite_place):
+        blind = send(rows(100, 12, AMOUNT=900.0))
+    wait_until_back(model)
+    later = send(rows(200, 13, AMOUNT=10.0))
+    again = send(rows(100, 12, AMOUNT=900.0))
+    of_blind = {answer.decision_id for answer in blind}
+    written = [r for g in sqlite_place.store().groups() for r in g.decoded()]
+
+    assert {answer.decision for answer in there} == {"approve", "decline"}
+    assert {(each.decision, each.degraded, each.flags) for each in blind} == {("decline", True, ())}
+    assert all(each.reasons for each in blind)
+    assert [encode_answer(answer) for answer in again] == [encode(answer) for answer in blind]
+    assert [r.counts for r in written if r.decision_id in of_blind] == [False] * 20
+    # -2 + 0.1 - 1 + 0.5: a declined row is nobody's past here, and all of these were declined.
+    assert [each.risk_score for each in later] == pytest.approx([1 / (1 + math.exp(2.4))] * 20)
 
 
 def _make_foreign(path: Path, table: str) -> None:

@@ -1,6 +1,8 @@
 """The embedded database: one SQLite file in the state folder, safe for several processes."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeGuard
 
@@ -38,3 +40,16 @@ def connect(path: Path, schema: str) -> sqlite3.Connection:
             "Make the folder writable, free some space, or set WHITECROW_HOME."
         ) from None
     return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Hold the write lock from the begin; commit when the block ends well, or undo all of it.
+
+    The lock comes first: no other process changes what is read in between.
+    """
+    # SQLite may have rolled back by itself, for example on a full disk: its own context manager
+    # knows, and undoes a commit that fails.
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from infra.database import connect
+from infra.database import connect, transaction
 from infra.errors import Refusal
 from infra.storage import canonical_json, sha256_json
 
@@ -71,9 +71,8 @@ class Ledger:
         self, event: str, subject: str, *, actor: str, reason: str, details: dict[str, Any]
     ) -> LedgerEntry:
         """Write one entry durably and return it with its place in the chain."""
-        with closing(connect(self._path, _SCHEMA)) as connection, connection:
-            # The lock is taken before the last hash is read: two writers never fork the chain.
-            connection.execute("BEGIN IMMEDIATE")
+        # The lock is taken before the last hash is read: two writers never fork the chain.
+        with closing(connect(self._path, _SCHEMA)) as connection, transaction(connection):
             last = connection.execute(
                 "SELECT sequence, hash FROM ledger ORDER BY sequence DESC LIMIT 1"
             ).fetchone()

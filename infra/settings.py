@@ -84,7 +84,21 @@ class Settings(BaseSettings):
         default=7.0, gt=0, le=3650, description="How long a repeated row gets the first answer."
     )
     webhook_secret: str | None = Field(
-        default=None, description="Signs alerts that go to a webhook.", repr=False
+        default=None, description="Signs what goes to a webhook.", repr=False
+    )
+    notify: str = Field(
+        default="",
+        description="Who is told of findings: log, https:// or smtp:// targets, space separated.",
+        repr=False,
+    )
+    smtp_password: str | None = Field(
+        default=None, description="Of the user that e-mail is sent as.", repr=False
+    )
+    prefect_port: int = Field(
+        default=4200,
+        ge=0,
+        le=65535,
+        description="Port of the Prefect server that schedules start in the state folder; 0: any.",
     )
     actor: str = Field(default_factory=getpass.getuser, description="Who changes what is served.")
 
@@ -120,6 +134,11 @@ class Settings(BaseSettings):
     def mlflow_uri(self) -> str:
         """Tracking and registry URI."""
         return self.tracking_uri or f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def notify_targets(self) -> tuple[str, ...]:
+        """Who is told of findings."""
+        return tuple(self.notify.split())
 
     @property
     def served_models(self) -> tuple[str, ...]:

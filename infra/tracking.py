@@ -1,74 +1,73 @@
-"""Experiments and the model registry; the only module that imports MLflow.
+"""Experiments: runs with what is logged to them, and the registry below them in the same store.
+
+Only this module and :mod:`infra.tracking_registry` import MLflow.
 
 One writer: the process that runs the pipeline. Metrics go in batches, models as ONNX without
 pickles. The service never reads any of this, so scoring stays up when the registry is down.
 """
 
 import json
-import logging
-import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import onnx
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from infra.errors import InputError
 from infra.settings import Settings
+from infra.tracked import (
+    MAX_DIGEST_CHARACTERS,
+    MAX_PARAM_CHARACTERS,
+    TrackedDataset,
+    flatten,
+    param_name,
+)
+from infra.tracking_answers import (
+    TrackingUnavailable,
+    answered,
+    be_patient,
+    is_without_answer,
+    unavailable,
+    without_credentials,
+)
+from infra.tracking_registry import Registry
 
-logger = logging.getLogger(__name__)
+__all__ = ["MlflowException", "Tracking", "open_tracking"]
 
-# MLflow refuses longer values.
-_MAX_PARAM_CHARACTERS = 6000
-_MAX_NAME_CHARACTERS = 250
-_NOT_IN_A_PARAM_NAME = re.compile(r"[^\w\-. :/]", re.ASCII)
-_MAX_DIGEST_CHARACTERS = 36
 _BATCH = 100
 
 
-class TrackingUnavailable(InputError):
-    """Raised when the MLflow store cannot be reached or written."""
+class Tracking(Registry):
+    """A connection to one MLflow store: its runs, and its registry.
 
-
-@dataclass(frozen=True, slots=True)
-class TrackedDataset:
-    """A table as MLflow records it: where it was, and the SHA-256 that identifies it."""
-
-    name: str
-    uri: str
-    sha256: str
-    context: str
-    facts: Mapping[str, str]
-
-
-class Tracking:
-    """A connection to one MLflow store.
+    Whatever is asked of a server that does not answer ends as ``TrackingUnavailable``.
 
     Args:
         uri: Tracking and registry URI, for example ``sqlite:////srv/whitecrow/mlflow.db``.
-        artifact_root: Folder or URL for artifacts of experiments that do not exist yet.
+        artifact_root: Folder for artifacts of experiments that do not exist yet; a server finds a
+            place for them itself.
 
     Raises:
         TrackingUnavailable: If the store cannot be opened.
     """
 
     def __init__(self, uri: str, *, artifact_root: Path) -> None:
-        self.uri = uri
-        self._artifact_root = artifact_root
+        is_server = uri.startswith(("http://", "https://"))
+        # A folder of this machine means nothing to a server, and its pages could not show it.
+        self._artifact_location = None if is_server else artifact_root.resolve().as_uri()
+        be_patient()
         if uri.startswith("sqlite:///"):
             _make_parent(Path(uri.removeprefix("sqlite:///")))
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
-        self.client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        super().__init__(uri, mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri))
 
     def start_run(self, experiment: str, *, run_name: str, tags: Mapping[str, str]) -> str:
         """Open a run in an experiment, which is created when it does not exist."""
@@ -77,19 +76,71 @@ class Tracking:
             experiment_id = (
                 found.experiment_id
                 if found
-                else self.client.create_experiment(
-                    experiment, artifact_location=self._artifact_root.resolve().as_uri()
-                )
+                else self.client.create_experiment(experiment, self._artifact_location)
             )
             run = self.client.create_run(experiment_id, run_name=run_name, tags=dict(tags))
         except MlflowException as error:
-            raise TrackingUnavailable(
-                f"MLflow at {self.uri} does not answer: {error}. "
-                "Start it, or unset WHITECROW_TRACKING_URI to use the state folder."
-            ) from None
+            way_out = "Start it, or unset WHITECROW_TRACKING_URI to use the state folder."
+            raise unavailable(self.uri, error, way_out=way_out) from None
         run_id: str = run.info.run_id
         return run_id
 
+    @answered
+    def reopen_run(self, run_id: str) -> None:
+        """Let a run that ended early, or whose process died, be running again.
+
+        Raises:
+            TrackingUnavailable: If the store does not answer, or has no such run.
+        """
+        try:
+            self.client.update_run(run_id, status="RUNNING")
+        except MlflowException as error:
+            if is_without_answer(error):
+                raise
+            shown = without_credentials(self.uri)
+            raise TrackingUnavailable(
+                f"MLflow at {shown} cannot go on with run {run_id}: {error}. Begin anew."
+            ) from None
+
+    @answered
+    def began_at_ms(self, run_id: str) -> int:
+        """Return when a run was opened, in milliseconds since 1970."""
+        began: int = self.client.get_run(run_id).info.start_time
+        return began
+
+    @answered
+    def run_name(self, run_id: str) -> str:
+        """Return the name that a run was opened under."""
+        name: str = self.client.get_run(run_id).info.run_name
+        return name
+
+    @answered
+    def run_tags(self, run_id: str) -> dict[str, str]:
+        """Return the tags of a run."""
+        return dict(self.client.get_run(run_id).data.tags)
+
+    @answered
+    def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags on a run, all of them or none."""
+        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    @answered
+    def find_run(self, experiment: str, *, tag: str, value: str) -> str | None:
+        """Return the newest run of an experiment whose tag has a value; None without one.
+
+        Args:
+            experiment: Its name; it may not exist.
+            tag: Name of the tag.
+            value: Letters and digits: it is part of a query.
+        """
+        found = self.client.get_experiment_by_name(experiment)
+        if found is None:
+            return None
+        query = f"tags.`{tag}` = '{value}'"
+        runs = self.client.search_runs([found.experiment_id], query, max_results=1)
+        return str(runs[0].info.run_id) if runs else None
+
+    @answered
     def start_child(self, parent_id: str, *, run_name: str, tags: Mapping[str, str]) -> str:
         """Open a run below another one, in its experiment."""
         experiment_id = self.client.get_run(parent_id).info.experiment_id
@@ -99,31 +150,50 @@ class Tracking:
         run_id: str = run.info.run_id
         return run_id
 
+    @answered
     def finish_run(self, run_id: str, *, status: str) -> None:
         """Close a run as ``FINISHED``, ``FAILED`` or ``KILLED``."""
         self.client.set_terminated(run_id, status=status)
 
+    @answered
     def log_config(self, run_id: str, config: Mapping[str, Any]) -> None:
         """Log nested configuration: dotted parameters, and the whole as ``config.json``."""
-        values = {_param_name(key): str(value) for key, value in _flatten(config)}
-        params = [Param(key, value[:_MAX_PARAM_CHARACTERS]) for key, value in values.items()]
+        values = {param_name(key): str(value) for key, value in flatten(config)}
+        params = [Param(key, value[:MAX_PARAM_CHARACTERS]) for key, value in values.items()]
         for start in range(0, len(params), _BATCH):
             self.client.log_batch(run_id, params=params[start : start + _BATCH])
         self.log_json(run_id, config, "config.json")
 
-    def log_metrics(self, run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> None:
-        """Log metrics of one step; values that are not finite are left out."""
-        now = _now_ms()
+    @answered
+    def log_metrics(
+        self, run_id: str, metrics: Mapping[str, float], *, step: int = 0, at_ms: int | None = None
+    ) -> None:
+        """Log metrics of one step; values that are not finite are left out.
+
+        Args:
+            run_id: The run.
+            metrics: Values by name.
+            step: Of a history.
+            at_ms: Their moment in milliseconds since 1970; default: now. The same value of the same
+                moment logged again is there once.
+        """
+        at_ms = _now_ms() if at_ms is None else at_ms
         finite = {name: value for name, value in metrics.items() if np.isfinite(value)}
-        batch = [Metric(name, float(value), now, step) for name, value in finite.items()]
+        batch = [Metric(name, float(value), at_ms, step) for name, value in finite.items()]
         if batch:
             self.client.log_batch(run_id, metrics=batch)
 
-    def log_history(self, run_id: str, history: Sequence[Mapping[str, float]]) -> None:
-        """Log one metric value a step for each record of a training history."""
-        now = _now_ms()
+    @answered
+    def log_history(
+        self, run_id: str, history: Sequence[Mapping[str, float]], *, at_ms: int | None = None
+    ) -> None:
+        """Log one metric value a step for each record of a training history.
+
+        ``at_ms`` is that of :meth:`log_metrics`.
+        """
+        at_ms = _now_ms() if at_ms is None else at_ms
         metrics = [
-            Metric(name, float(value), now, step)
+            Metric(name, float(value), at_ms, step)
             for step, record in enumerate(history, start=1)
             for name, value in record.items()
             if np.isfinite(value)
@@ -131,13 +201,14 @@ class Tracking:
         for start in range(0, len(metrics), 10 * _BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + 10 * _BATCH])
 
+    @answered
     def log_datasets(self, run_id: str, datasets: Sequence[TrackedDataset]) -> None:
         """Log which data a run used; the whole SHA-256 stands in the input's tags."""
         inputs = [
             DatasetInput(
                 Dataset(
                     name=data.name,
-                    digest=data.sha256[:_MAX_DIGEST_CHARACTERS],
+                    digest=data.sha256[:MAX_DIGEST_CHARACTERS],
                     source_type="local",
                     source=json.dumps({"uri": data.uri}),
                     profile=json.dumps(dict(data.facts)),
@@ -148,19 +219,23 @@ class Tracking:
         ]
         self.client.log_inputs(run_id, inputs)
 
+    @answered
     def log_json(self, run_id: str, value: Any, name: str) -> None:
         """Store a JSON artifact under ``name``."""
         text = json.dumps(value, indent=2, sort_keys=True, default=str, ensure_ascii=False)
         self.client.log_text(run_id, text, name)
 
+    @answered
     def log_file(self, run_id: str, path: Path, folder: str | None = None) -> None:
         """Store one file as an artifact."""
         self.client.log_artifact(run_id, str(path), folder)
 
+    @answered
     def log_folder(self, run_id: str, path: Path, folder: str) -> None:
         """Store the files of a folder as artifacts."""
         self.client.log_artifacts(run_id, str(path), folder)
 
+    @answered
     def log_onnx(self, run_id: str, path: Path, *, n_numeric: int, n_categorical: int) -> str:
         """Log an ONNX model with its signature; returns the model's URI."""
         with mlflow.start_run(run_id=run_id):
@@ -174,41 +249,6 @@ class Tracking:
             )
         uri: str = info.model_uri
         return uri
-
-    def register(
-        self, name: str, *, model_uri: str, run_id: str, description: str, tags: Mapping[str, str]
-    ) -> str:
-        """Register a model version and return its number as text."""
-        try:
-            self.client.create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        version = self.client.create_model_version(
-            name, source=model_uri, run_id=run_id, description=description, tags=dict(tags)
-        )
-        return str(version.version)
-
-    def describe_model(self, name: str, description: str) -> None:
-        """Set the text that heads a registered model in MLflow's pages."""
-        self.client.update_registered_model(name, description)
-
-    def discard_version(self, name: str, version: str) -> None:
-        """Take back a version whose release did not complete."""
-        self.client.delete_model_version(name, version)
-
-    def tag_version(self, name: str, version: str, tags: Mapping[str, str]) -> None:
-        """Set tags on a model version."""
-        for key, value in tags.items():
-            self.client.set_model_version_tag(name, version, key, value)
-
-    def set_alias(self, name: str, alias: str, version: str) -> None:
-        """Point an alias at a version; a mirror of the live record, never its source."""
-        self.client.set_registered_model_alias(name, alias, version)
-
-    def drop_alias(self, name: str, alias: str) -> None:
-        """Let an alias point at nothing, as the live record does."""
-        self.client.delete_registered_model_alias(name, alias)
 
 
 def open_tracking(settings: Settings) -> Tracking:
@@ -227,33 +267,6 @@ def _make_parent(path: Path) -> None:
         raise TrackingUnavailable(
             f"Cannot write the state folder {path.parent}: {error}. Set WHITECROW_HOME."
         ) from None
-
-
-def _param_name(key: str) -> str:
-    """Return a key as MLflow takes it; what the key really is stands in ``config.json``.
-
-    Example:
-        >>> _param_name("expectations.Amount (EUR).min")
-        'expectations.Amount _EUR_.min'
-    """
-    return _NOT_IN_A_PARAM_NAME.sub("_", key)[:_MAX_NAME_CHARACTERS]
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Return dotted keys with their values; lists stay whole, as JSON.
-
-    Example:
-        >>> _flatten({"a": {"b": 1}, "c": [1, 2]})
-        [('a.b', 1), ('c', '[1, 2]')]
-    """
-    found: list[tuple[str, Any]] = []
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            found += _flatten(value, f"{prefix}{key}.")
-        else:
-            text = json.dumps(value, default=str) if isinstance(value, list | tuple) else value
-            found.append((f"{prefix}{key}", text))
-    return found
 
 
 def _signature(n_numeric: int, n_categorical: int) -> ModelSignature:

@@ -1,10 +1,20 @@
 """Files that are either whole or absent."""
 
 import hashlib
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
-from infra.storage import canonical_json, immutable_folder, sha256_file, write_atomically
+from infra.storage import (
+    canonical_json,
+    immutable_folder,
+    remove_unfinished,
+    sha256_file,
+    write_atomically,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path) -> None:
@@ -72,3 +82,29 @@ def test_canonical_json_does_not_depend_on_key_order() -> None:
     assert canonical_json({"b": 1, "a": [2]}) == canonical_json({"a": [2], "b": 1})
     with pytest.raises(ValueError, match="JSON compliant"):
         canonical_json(float("nan"))
+
+
+@pytest.mark.parametrize("writes", ["write_atomically", "immutable_folder"])
+def test_what_a_killed_process_was_writing_is_removed_when_it_is_gone(tmp_path, writes) -> None:
+    program = (
+        f"import sys, time; from pathlib import Path; from infra.storage import {writes}\n"
+        f"with {writes}(Path({str(tmp_path)!r}) / 'policy.1') as staging:\n"
+        "    print(staging.name, flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    name = process.stdout.readline().strip()
+    (tmp_path / ".hidden").touch()
+
+    assert remove_unfinished(tmp_path) == []
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+
+    assert remove_unfinished(tmp_path) == [name]
+    assert [item.name for item in tmp_path.iterdir()] == [".hidden"]
+
+
+def test_what_another_machine_was_writing_stays(tmp_path) -> None:
+    (tmp_path / ".1.json.00000000-4194303.abc").touch()
+
+    assert remove_unfinished(tmp_path) == []

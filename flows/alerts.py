@@ -25,7 +25,8 @@ from serving.decisions.sealing import LogSecret, Unreadable, read_log_secret
 from serving.decisions.store import DecisionStore
 from serving.model_references import UnknownModel
 from serving.model_store import ModelStore
-from serving.outcomes import Outcome, OutcomeBook
+from serving.outcomes import OutcomeBook
+from serving.reported_labels import Outcome
 
 AlertFormat = Literal["csv", "jsonl"]
 
@@ -156,16 +157,16 @@ def import_outcomes(settings: Settings, source: str, reference: str) -> Imported
     try:
         decided = _decided(store, set(found.reports["id"]), contract, secret)
         known = [
-            (decided[row_id], _outcome(decided[row_id], label, moment, arrived, before))
-            for row_id, label, moment in found.reports.iter_rows()
-            if row_id in decided
+            (decided[row["id"]], _outcome(decided[row["id"]], row, before))
+            for row in found.reports.iter_rows(named=True)
+            if row["id"] in decided
         ]
         if contract.velocity_features:
             _report(settings, contract, store, secret, known)
     finally:
         store.close()
     outcomes = [outcome for _, outcome in known]
-    accepted = book.record(contract.name, outcomes)
+    taken = book.record(contract.name, outcomes, now=microseconds_of(arrived))
     closed = {outcome.id for outcome in outcomes} - before.keys()
     alerted = {_name(each) for each in decided.values() if is_alert(each)}
     unknown = dict.fromkeys(row_id for row_id in found.reports["id"] if row_id not in decided)
@@ -173,26 +174,24 @@ def import_outcomes(settings: Settings, source: str, reference: str) -> Imported
         name=resolved.name,
         read=table.height,
         left_out=found.left_out,
-        accepted=accepted,
-        duplicates=len(outcomes) - accepted,
+        accepted=taken.accepted,
+        duplicates=taken.duplicates,
         closed=len(closed & alerted),
         unknown=tuple(unknown),
     )
 
 
 def _outcome(
-    record: DecisionRecord,
-    label: int,
-    moment: datetime,
-    arrived: datetime,
-    before: Mapping[str, Outcome],
+    record: DecisionRecord, row: Mapping[str, Any], before: Mapping[str, Outcome]
 ) -> Outcome:
     """Return what became of a decided row; said again without a moment it is as old as before."""
     name = _name(record)
     earlier = before.get(name)
-    if moment == arrived and earlier is not None and earlier.label == label:
-        return earlier
-    return Outcome(name, label, microseconds_of(moment))
+    is_said_again = not row["is_dated"] and earlier is not None and earlier.label == row["label"]
+    moment = (
+        earlier.reported_at if is_said_again and earlier else microseconds_of(row["reported_at"])
+    )
+    return Outcome(name, row["label"], moment, row["source"])
 
 
 def _with_ids(table: pl.DataFrame, contract: Contract) -> pl.DataFrame:

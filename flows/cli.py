@@ -7,7 +7,10 @@ with the ``serve`` extra alone.
 import importlib.metadata
 import logging
 import os
+import signal
 import sys
+import threading
+from types import FrameType
 from typing import NoReturn
 
 import typer
@@ -16,11 +19,16 @@ from flows.commands import (
     alerts,
     benchmark,
     data,
+    datasets,
     decisions,
+    gate,
     keys,
     labels,
     models,
+    monitoring,
     packages,
+    retraining,
+    scheduling,
     services,
 )
 from flows.commands.console import console, print_failure
@@ -34,7 +42,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (services, data, models, benchmark, labels, keys, packages, decisions, alerts):
+for module in (
+    services, data, models, gate, benchmark, retraining, monitoring, scheduling, datasets, labels,
+    keys, packages, decisions, alerts,
+):  # fmt: skip
     module.add_commands(app)
 
 _INTERRUPTED = 130
@@ -66,6 +77,7 @@ def _prepare(
 
 def main() -> None:
     """Run the command line; every expected failure is one line and an exit code."""
+    _end_on_sigterm_as_on_ctrl_c()
     try:
         exit_code = app(standalone_mode=False)
     except _UsageError as error:
@@ -86,6 +98,17 @@ def main() -> None:
     sys.exit(exit_code)
 
 
+def _end_on_sigterm_as_on_ctrl_c() -> None:
+    """Let what a command has started end with it, such as Prefect's own server."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, interrupt)
+
+
 def _fail(message: str, exit_code: int) -> NoReturn:
     if message:
         print_failure(message, as_json="--json" in sys.argv)
@@ -104,7 +127,10 @@ def _quiet_dependencies(verbose: bool) -> None:
     """Keep the libraries' own chatter off the terminal; it never says what to do."""
     level = "INFO" if verbose else "CRITICAL"
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", level)
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "INFO" if verbose else "WARNING")
+    # What its store cannot do it raises, and logs with a traceback besides.
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", level)
+    # A server's client prints where a run is to be seen, among the JSON for scripts.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for name in ("DO_NOT_TRACK", "BENTOML_DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY"):
         os.environ.setdefault(name, "true")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

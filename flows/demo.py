@@ -37,8 +37,8 @@ def run_demo(settings: Settings, *, n_rows: int, seed: int, as_json: bool) -> No
     prepare_orchestration(workspace)
 
     # Prefect reads its settings when it is imported.
-    from flows.pipeline import run_training
     from flows.request import train_request
+    from flows.training_run import run_training
 
     request = train_request(
         data=str(stream), contract=CONTRACT, name=NAME, actor=settings.actor, reason="demonstration"

@@ -13,6 +13,7 @@ from features.contract import Contract
 from features.feature_set import FeatureSet
 from features.feature_table import build_feature_table, feature_table_key
 from features.large_feature_table import is_large, write_large_feature_table
+from features.served_table import ServedTable, description_of
 from features.splits import PARTS
 from infra.storage import immutable_folder, sha256_file
 
@@ -31,6 +32,7 @@ def featurize(
     fingerprints: Sequence[str],
     root: Path,
     as_of: datetime | None = None,
+    since: datetime | None = None,
     labels: pl.DataFrame | None = None,
     test_passed: Path | None = None,
 ) -> Path:
@@ -42,16 +44,23 @@ def featurize(
         input_types: What a request must hold for each column.
         fingerprints: SHA-256 of every file that the rows and labels came from.
         root: Folder that holds feature tables.
-        as_of: The moment whose knowledge counts; default: the newest event time.
+        as_of: The moment whose knowledge counts; default: the newest event time, or the moment
+            that a table of served rows was built for.
+        since: Rows before it are the others' past and stand in no part; default: there are none.
         labels: Labels from another table, where the contract says so.
         test_passed: Rows of a separate test file; then every other row is for fitting.
 
-    Files too large for memory take the way through the disk, to the same table.
+    Rows that were served (:mod:`features.served_table`) keep their features over time. Files too
+    large for memory take the way through the disk, to the same table.
     """
+    served = description_of(passed)
+    if served is not None:
+        as_of = as_of or served.as_of
+        labels = labels if labels is not None else _labels_of(served, contract, passed, test_passed)
     # The rows that passed, too: corrected rows come in without a change of the files.
     passed_rows = [sha256_file(path) for path in (passed, test_passed) if path]
     folder = root / feature_table_key(
-        [*fingerprints, *passed_rows], contract, as_of, has_test=test_passed is None
+        [*fingerprints, *passed_rows], contract, as_of, since, has_test=test_passed is None
     )
     if folder.is_dir():
         logger.info("feature table found", extra={"folder": folder.name})
@@ -65,7 +74,9 @@ def featurize(
             test_passed,
             input_types=input_types,
             as_of=as_of,
+            since=since,
             labels=labels,
+            is_served=served is not None,
         )
         (staging / FEATURE_SET_FILE).write_text(json.dumps(feature_set.to_json()), "utf-8")
         (staging / _COUNTS).write_text(json.dumps(counts), "utf-8")
@@ -93,6 +104,17 @@ def summary(folder: Path) -> str:
     left_out = sum(counts[f"{why}_rows"] for why in ("gap", "immature", "unlabelled"))
     shown = f"; {left_out:,} left out: in a gap or without a label yet" if left_out else ""
     return f"rows (positive) in {', '.join(parts)}{shown}"
+
+
+def _labels_of(
+    served: ServedTable, contract: Contract, passed: Path, test_passed: Path | None
+) -> pl.DataFrame | None:
+    """Return what stands for another table of labels: each row brings its own."""
+    parts = [
+        served.labels(pl.scan_parquet(path), contract) for path in (passed, test_passed) if path
+    ]
+    known = [part for part in parts if part is not None]
+    return pl.concat(known).collect() if known else None
 
 
 def _write(

@@ -17,61 +17,10 @@ from balancing.metrics.period import period_days
 from features.labels import LABEL
 from features.segments import segment_keys
 from flows.calibration_rows import logits_of
+from flows.decided_rows import with_decisions
+from flows.impact_figures import NEW, OLD, Comparison, by_segment, compared
 
-OLD, NEW = "old", "new"
-MOST_SEGMENTS = 12
-"""Values of a column that are shown, the most frequent first; the table has all of them."""
 _TOP_FLIPS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What one policy does on some rows.
-
-    Attributes:
-        alerts: Rows reviewed or declined.
-        declines: Rows declined.
-        alerts_per_day: None where the length of the period is unknown.
-        caught: Positives among the alerts.
-        missed: Positives that were approved.
-        caught_amount: Their amounts, in major currency units; None without amounts.
-        missed_amount: Likewise.
-        precision: Positives among the alerts whose label is known; None without any.
-        recall: Caught among the positives; None without any.
-        false_positive_rate: Alerts among the known negatives; None without any.
-    """
-
-    alerts: int
-    declines: int
-    alerts_per_day: float | None
-    caught: int
-    missed: int
-    caught_amount: float | None
-    missed_amount: float | None
-    precision: float | None
-    recall: float | None
-    false_positive_rate: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Two policies on the same rows: all rows, or those of one segment.
-
-    Attributes:
-        column: Column that segments the rows; None for all rows.
-        value: Its value; None for all rows, and for rows without a value.
-        rows: How many.
-        positives: How many are known to be positive.
-        old: What the earlier policy does; None where there is none to compare with.
-        new: What the new one does.
-    """
-
-    column: str | None
-    value: str | None
-    rows: int
-    positives: int
-    old: Figures | None
-    new: Figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +29,7 @@ class Impact:
 
     Attributes:
         rows: One line a row: id, time, amount, label, segment, and for each policy score, review
-            and decline threshold, decision.
+            and decline threshold, decision, and the probability to be explored.
         since: Oldest event time among the rows, ISO 8601; None where rows carry no time.
         until: Newest event time.
         days: Length of the period.
@@ -135,17 +84,31 @@ def preview_impact(
     rows = _with_decisions(rows, preview, new, NEW)
     if old is not None:
         rows = _with_decisions(rows, preview, old, OLD)
-    times = preview["event_time"].drop_nulls()
+    return compare_decisions(rows, shown_columns=shown_columns)
+
+
+def compare_decisions(rows: pl.DataFrame, *, shown_columns: Sequence[str] = ()) -> Impact:
+    """Return what was decided on rows of a period, by one or by two.
+
+    Args:
+        rows: ``row_id``, ``event_time``, ``label`` (null where it is not known), ``amount`` in
+            major units, the shown columns, and for ``new``, and ``old`` where there is one,
+            ``..._score``, ``..._review_threshold``, ``..._decline_threshold``, ``..._decision``, as
+            :func:`flows.decided_rows.with_decisions` adds them.
+        shown_columns: Columns to tell apart.
+    """
+    times = rows["event_time"].drop_nulls()
     days = None if times.is_empty() else period_days(times.to_numpy())
-    flipped = None if old is None else _flipped(rows)
+    has_old = f"{OLD}_decision" in rows.columns
+    flipped = _flipped(rows) if has_old else None
     return Impact(
         rows=rows,
         since=None if times.is_empty() else str(times.min()),
         until=None if times.is_empty() else str(times.max()),
         days=days,
         unlabelled=rows[LABEL].null_count(),
-        total=_comparison(rows, days, None, None),
-        segments=tuple(_by_segment(rows, days, shown_columns)),
+        total=compared(rows, days),
+        segments=tuple(by_segment(rows, days, shown_columns)),
         flips=() if flipped is None else tuple(_kinds_of_flips(flipped)),
         top_flips=() if flipped is None else tuple(_top_flips(flipped)),
     )
@@ -157,64 +120,9 @@ def _with_decisions(
     segment = segment_keys(preview, policy.segment_columns)
     amount = preview["amount_minor"].cast(pl.Float64).to_numpy()
     score, decision = policy.decide(logits_of(preview), amount_minor=amount, segment=segment)
-    review, decline = (
-        pl.Series(np.broadcast_to(each, score.shape)).fill_nan(None)
-        for each in policy.thresholds.of_rows(amount, segment)
+    return with_decisions(
+        rows, policy, which, score=score, decision=decision, amount_minor=amount, segment=segment
     )
-    return rows.with_columns(
-        pl.Series(f"{which}_score", score),
-        review.alias(f"{which}_review_threshold"),
-        decline.alias(f"{which}_decline_threshold"),
-        pl.Series(f"{which}_decision", decision),
-    )
-
-
-def _comparison(
-    rows: pl.DataFrame, days: float | None, column: str | None, value: str | None
-) -> Comparison:
-    return Comparison(
-        column=column,
-        value=value,
-        rows=rows.height,
-        positives=int((rows[LABEL] == 1).sum()),
-        old=_figures(rows, OLD, days) if f"{OLD}_decision" in rows.columns else None,
-        new=_figures(rows, NEW, days),
-    )
-
-
-def _figures(rows: pl.DataFrame, which: str, days: float | None) -> Figures:
-    decision, label, amount = rows[f"{which}_decision"], rows[LABEL], rows["amount"]
-    is_alert = decision >= REVIEW
-    is_positive, is_negative = (label == 1).fill_null(value=False), (label == 0).fill_null(False)
-    caught, missed = is_alert & is_positive, ~is_alert & is_positive
-    n_caught, n_false = int(caught.sum()), int((is_alert & is_negative).sum())
-    has_amounts = amount.null_count() < len(amount)
-    return Figures(
-        alerts=int(is_alert.sum()),
-        declines=int((decision > REVIEW).sum()),
-        alerts_per_day=int(is_alert.sum()) / days if days else None,
-        caught=n_caught,
-        missed=int(missed.sum()),
-        caught_amount=float(amount.filter(caught).sum()) if has_amounts else None,
-        missed_amount=float(amount.filter(missed).sum()) if has_amounts else None,
-        precision=_share(n_caught, n_caught + n_false),
-        recall=_share(n_caught, int(is_positive.sum())),
-        false_positive_rate=_share(n_false, int(is_negative.sum())),
-    )
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
-
-
-def _by_segment(rows: pl.DataFrame, days: float | None, columns: Sequence[str]) -> list[Comparison]:
-    found = []
-    for column in columns:
-        values = rows[column].value_counts(sort=True)[column].head(MOST_SEGMENTS)
-        for value in values:
-            part = rows.filter(pl.col(column).eq_missing(value))
-            found.append(_comparison(part, days, column, None if value is None else str(value)))
-    return found
 
 
 def _flipped(rows: pl.DataFrame) -> pl.DataFrame:

@@ -6,7 +6,8 @@ from typing import Any
 import polars as pl
 
 from balancing.calibration.thresholds import REVIEW
-from flows.impact import NEW, OLD, Comparison, Figures, Impact
+from flows.impact import Impact
+from flows.impact_figures import NEW, OLD, Comparison, Figures
 from flows.pages import render_page
 
 _WIDTH, _HEIGHT, _MARGIN = 900, 240, 44
@@ -52,7 +53,10 @@ def render_impact(impact: Impact, *, currency: str | None, **values: Any) -> str
 
 
 def comparison_lines(old: Figures | None, new: Figures, currency: str | None) -> list[Line]:
-    """Return the figures of both policies, in the order a person asks for them."""
+    """Return the figures of both policies, in the order a person asks for them.
+
+    Of exploration nothing is said where neither policy explores.
+    """
     wanted: list[tuple[str, str, str, str]] = [
         ("alerts_per_day", "Alerts a day", "one", "rows reviewed or declined"),
         ("alerts", "Alerts", "count", "in the whole period"),
@@ -65,6 +69,15 @@ def comparison_lines(old: Figures | None, new: Figures, currency: str | None) ->
         ("recall", "Recall", "share", "caught among all known positives"),
         ("false_positive_rate", "False-positive rate", "share", "alerts among known negatives"),
     ]
+    if any(figures is not None and figures.explored for figures in (old, new)):
+        wanted += [
+            ("explored_per_day", "Explored a day", "one", "declined rows approved, expected"),
+            ("explored", "Explored", "one", "in the whole period, expected"),
+            (
+                "explored_amount", f"Amount explored, {currency}", "money",
+                "of the known positives among them, expected",
+            ),
+        ]  # fmt: skip
     return [
         _line(name, getattr(old, field) if old else None, getattr(new, field), kind, words)
         for field, name, kind, words in wanted

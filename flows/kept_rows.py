@@ -4,6 +4,7 @@
 amount, time and every column that may segment them. ``training_segments.parquet``: how many
 training rows of each class have which values in these columns. ``fitted_rows.parquet``, where
 rows carry no time: what tells the rows that the network was fitted on from others.
+``reference.parquet``: features of some held-out rows, that monitoring holds later rows against.
 """
 
 from hashlib import blake2b
@@ -14,14 +15,20 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.contract import Contract
+from features.feature_set import FeatureArrays, FeatureSet
 from infra.storage import write_atomically
+from serving.decisions.personal_features import personal_features
 
 CALIBRATION_FILE = "calibration.parquet"
 TRAINING_SEGMENTS_FILE = "training_segments.parquet"
 FITTED_ROWS_FILE = "fitted_rows.parquet"
+REFERENCE_FILE = "reference.parquet"
 
 MOST_SEGMENT_VALUES = 200
 """A derived column with more values than this in training is a quantity, not a segment."""
+
+MOST_REFERENCE_ROWS = 10_000
+"""Enough to tell distributions apart; drawn at random from the held-out rows."""
 
 COUNT_COLUMNS = ("negatives", "positives")
 """Of the training segments, beside the columns themselves."""
@@ -84,6 +91,39 @@ def write_fitted_rows(path: Path, digests: NDArray[np.uint64]) -> None:
     """Write the digests of the rows that a network was fitted on."""
     with write_atomically(path) as staging:
         pl.DataFrame({"digest": np.unique(digests)}).write_parquet(staging)
+
+
+def write_reference(path: Path, rows: FeatureArrays, feature_set: FeatureSet) -> None:
+    """Write features by name, of up to 10,000 rows; categories as codes, nothing personal."""
+    n_rows = len(rows.numeric)
+    chosen = np.arange(n_rows)
+    if n_rows > MOST_REFERENCE_ROWS:
+        drawn = np.random.default_rng(0).choice(n_rows, MOST_REFERENCE_ROWS, replace=False)
+        chosen = np.sort(drawn)
+    personal = personal_features(feature_set.contract)
+    columns = {name: rows.numeric[chosen, at] for at, name in enumerate(feature_set.numeric)}
+    columns |= {
+        name: rows.categorical[chosen, at] for at, name in enumerate(feature_set.categorical)
+    }
+    with write_atomically(path) as staging:
+        pl.DataFrame({n: c for n, c in columns.items() if n not in personal}).write_parquet(staging)
+
+
+def read_reference(path: Path, feature_set: FeatureSet) -> FeatureArrays:
+    """Return the rows that :func:`write_reference` wrote; personal features are missing."""
+    frame = pl.read_parquet(path)
+    numeric = [
+        frame[name].to_numpy() if name in frame.columns else np.full(frame.height, np.nan)
+        for name in feature_set.numeric
+    ]
+    categorical = [
+        frame[name].to_numpy() if name in frame.columns else np.zeros(frame.height, dtype=np.int64)
+        for name in feature_set.categorical
+    ]
+    return FeatureArrays(
+        np.array(numeric, dtype=np.float32).reshape(len(numeric), frame.height).T,
+        np.array(categorical, dtype=np.int64).reshape(len(categorical), frame.height).T,
+    )
 
 
 def row_digests(numeric: NDArray[np.float32], categorical: NDArray[np.int64]) -> NDArray[np.uint64]:

@@ -15,13 +15,15 @@ from features.ingestion.data_error import DataError
 from features.ingestion.tables import read_table
 from features.ingestion.timestamps import MOMENT, to_utc
 from features.label_values import label_text
-from features.online.events import LabelReport, microseconds_of
+from features.online.events import microseconds_of
 from features.online.opening import open_state
-from features.online.state import LabelCounts, OnlineState
+from features.online.state import OnlineState
 from infra.settings import Settings
 from serving.decisions.sealing import read_log_secret
+from serving.label_requests import LONGEST_SOURCE
 from serving.model_store import ModelStore
-from serving.outcomes import OutcomeBook
+from serving.outcomes import Feed, OutcomeBook
+from serving.reported_labels import ReportedLabel, TakenLabels
 
 _AT_ONCE = 5_000
 _NO_ID, _NO_LABEL = "no id", "no label"
@@ -45,7 +47,8 @@ class LabelTable:
     """The reports in a table.
 
     Attributes:
-        reports: ``id`` (String), ``label`` (Int8), ``reported_at`` (UTC), none of them null.
+        reports: ``id`` (String), ``label`` (Int8), ``reported_at`` (UTC), ``source`` (String, null
+            where nobody is named), ``is_dated`` (Boolean: whether the row says when).
         left_out: The other rows, in order.
     """
 
@@ -62,8 +65,10 @@ class ImportedLabels:
         read: Rows of the file.
         left_out: Rows without an id or a label.
         accepted: They changed what is recorded.
-        duplicates: The same report, or a later one, was recorded before.
+        duplicates: The same report, or one that counts more, was recorded before.
         unknown: No event of that id is known; kept for when it arrives.
+        contradictory: Of the last three, those that say another label than a report of the very
+            same moment does; the positive one counts.
     """
 
     name: str
@@ -72,6 +77,7 @@ class ImportedLabels:
     accepted: int
     duplicates: int
     unknown: int
+    contradictory: int
 
     def to_json(self) -> dict[str, Any]:
         """Return it as one JSON object; the rows left out counted, and listed."""
@@ -85,8 +91,8 @@ def import_labels(settings: Settings, source: str, reference: str) -> ImportedLa
     outcomes: they close alerts.
 
     Columns are named as the contract names id, label and ``reported_at``, or as the service
-    does: ``id``, ``label`` (0 or 1), ``reported_at``. A row that does not say when its label
-    became known, became known now.
+    does: ``id``, ``label`` (0 or 1), ``reported_at``; ``source`` is kept where it is there. A row
+    that does not say when its label became known, became known now, unless that label was known.
 
     Raises:
         DataError: If a column is missing or holds something else.
@@ -97,24 +103,23 @@ def import_labels(settings: Settings, source: str, reference: str) -> ImportedLa
     store = ModelStore.open(settings)
     resolved = store.resolve(reference)
     contract = store.bundle(resolved.name, resolved.model_version).contract
-    table = read_table(source)
-    labels_of_table = label_reports(table, contract, arrived=datetime.now(UTC))
+    table, now = read_table(source), datetime.now(UTC)
+    labels_of_table = label_reports(table, contract, arrived=now)
     secret, book = read_log_secret(settings.keys, settings.log_secret), OutcomeBook(settings.root)
-    counts: list[LabelCounts] = []
+    taken: list[TakenLabels] = []
     with _opened_state(settings, contract) as state:
+        feed: Feed = (lambda _: None) if state is None else state.report_labels
         for part in labels_of_table.reports.iter_slices(_AT_ONCE):
             labels = _labels_of(part)
-            # The state first, as in the service: what it refuses is no outcome either.
-            by_state = None if state is None else state.report_labels(labels)
-            kept = book.record_labels(contract, secret, labels)
-            counts.append(kept if by_state is None else by_state)
+            taken.append(book.take(contract, secret, labels, feed=feed, now=microseconds_of(now)))
     return ImportedLabels(
         name=resolved.name,
         read=table.height,
         left_out=labels_of_table.left_out,
-        accepted=sum(count.accepted for count in counts),
-        duplicates=sum(count.duplicates for count in counts),
-        unknown=sum(count.unknown for count in counts),
+        accepted=sum(each.accepted for each in taken),
+        duplicates=sum(each.duplicates for each in taken),
+        unknown=sum(each.unknown for each in taken),
+        contradictory=sum(each.contradictory for each in taken),
     )
 
 
@@ -130,11 +135,14 @@ def label_reports(table: pl.DataFrame, contract: Contract, *, arrived: datetime)
         DataError: If a column is missing or holds something else.
     """
     label = _column(table, contract.label.column, "label")
+    said = _moments(table, contract)
     rows = pl.DataFrame(
         {
-            "id": as_text(_column(table, contract.columns.id, "id")).alias("id"),
-            "label": _classes(label, contract).alias("label"),
-            "reported_at": _moments(table, contract, arrived).alias("reported_at"),
+            "id": as_text(_column(table, contract.columns.id, "id")),
+            "label": _classes(label, contract),
+            "reported_at": said.fill_null(arrived),
+            "source": _sources(table, contract),
+            "is_dated": said.is_not_null(),
         }
     )
     lacking = rows.with_row_index("row", offset=1).filter(
@@ -144,7 +152,7 @@ def label_reports(table: pl.DataFrame, contract: Contract, *, arrived: datetime)
         LeftOut(row, _NO_ID if row_id is None else _NO_LABEL)
         for row, row_id in lacking.select("row", "id").iter_rows()
     )
-    return LabelTable(rows.drop_nulls(), left_out)
+    return LabelTable(rows.drop_nulls(["id", "label"]), left_out)
 
 
 def listed(left_out: Sequence[LeftOut]) -> dict[str, Any]:
@@ -165,10 +173,10 @@ def _opened_state(settings: Settings, contract: Contract) -> Iterator[OnlineStat
         state.close()
 
 
-def _labels_of(part: pl.DataFrame) -> list[LabelReport]:
+def _labels_of(part: pl.DataFrame) -> list[ReportedLabel]:
     return [
-        LabelReport(row_id, label, microseconds_of(moment))
-        for row_id, label, moment in part.iter_rows()
+        ReportedLabel(row_id, label, microseconds_of(moment), source, is_dated=is_dated)
+        for row_id, label, moment, source, is_dated in part.iter_rows()
     ]
 
 
@@ -198,13 +206,19 @@ def _classes(column: pl.Series, contract: Contract) -> pl.Series:
     return values.cast(pl.Int8)
 
 
-def _moments(table: pl.DataFrame, contract: Contract, arrived: datetime) -> pl.Series:
-    """Return when each row's label became known; never null."""
-    now = pl.Series([arrived], dtype=MOMENT).new_from_index(0, table.height)
+def _moments(table: pl.DataFrame, contract: Contract) -> pl.Series:
+    """Return when each row's label became known; null where it does not say so."""
     names = [name for name in (contract.label.reported_at, "reported_at") if name in table.columns]
     if not names:
-        return now
+        return pl.Series([None], dtype=MOMENT).new_from_index(0, table.height)
     event_time = contract.columns.event_time
     zone = event_time.time_zone if event_time is not None else "UTC"
-    said = to_utc(table[str(names[0])], EventTime(column=str(names[0]), time_zone=zone))
-    return said.zip_with(said.is_not_null(), now)
+    return to_utc(table[str(names[0])], EventTime(column=str(names[0]), time_zone=zone))
+
+
+def _sources(table: pl.DataFrame, contract: Contract) -> pl.Series:
+    """Return who reported each row; null where nobody is named, or the column is the contract's."""
+    if "source" not in table.columns or "source" in contract.source_columns:
+        return pl.Series([None], dtype=pl.String).new_from_index(0, table.height)
+    named = as_text(table["source"]).str.strip_chars().str.head(LONGEST_SOURCE)
+    return named.set(named == "", None)

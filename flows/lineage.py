@@ -9,7 +9,8 @@ from flows.featurization import read_counts, read_features
 from flows.request import TrainRequest
 from flows.run_folder import RunFolder, read_json
 from infra.revision import code_revision, environment
-from infra.tracking import TrackedDataset, Tracking
+from infra.tracked import TrackedDataset
+from infra.tracking import Tracking
 
 
 def fingerprints(request: TrainRequest) -> list[dict[str, Any]]:
@@ -50,10 +51,16 @@ def log_run(
         },
     )
     tracking.log_datasets(run_id, [_tracked(source) for source in sources])
-    tracking.log_metrics(run_id, _metrics(evaluation["report"]["metrics"]))
-    tracking.log_metrics(run_id, {f"rows_{k}": v for k, v in read_counts(feature_folder).items()})
-    tracking.log_history(run_id, [_curve_point(record) for record in training["history"]])
-    tracking.log_history(run_id, [_seen(record) for record in training["memorisation"]])
+    # One moment for all of them: where this is killed and runs again, none is there twice.
+    at_ms = tracking.began_at_ms(run_id)
+    counts = {f"rows_{name}": count for name, count in read_counts(feature_folder).items()}
+    metrics = _metrics(evaluation["report"]["metrics"])
+    tracking.log_metrics(run_id, metrics | counts, at_ms=at_ms)
+    for records in (
+        [_curve_point(record) for record in training["history"]],
+        [_seen(record) for record in training["memorisation"]],
+    ):
+        tracking.log_history(run_id, records, at_ms=at_ms)
     tracking.log_json(
         run_id, environment() | {"code_revision": code_revision()}, "environment.json"
     )

@@ -17,7 +17,7 @@ from flows.calibration_rows import (
     require_positives,
     training_segments,
 )
-from flows.impact import MOST_SEGMENTS
+from flows.impact_figures import MOST_SEGMENTS
 from flows.kept_rows import COUNT_COLUMNS
 from flows.policy_file import PolicyFile, read_policy_file
 from flows.policy_fitting import PolicyRequest, fit_requested_policy, segment_counts

@@ -17,6 +17,7 @@ from features.ingestion.conforming import conform
 from features.ingestion.tables import DataFingerprint
 from features.labels import LABEL, attach_labels
 from features.money import to_minor_units
+from features.served_table import ServedTable
 from features.velocity_table import add_velocity, check_history
 from flows.calibration_rows import CalibrationRows, NoCalibrationRows
 from flows.kept_rows import calibration_frame, row_digests
@@ -50,6 +51,7 @@ def newer_rows(
     *,
     history: pl.DataFrame | None,
     as_of: datetime | None,
+    served: ServedTable | None = None,
 ) -> CalibrationRows:
     """Return the rows of a table that a version's network has not seen, with its logits.
 
@@ -60,15 +62,22 @@ def newer_rows(
         columns: Columns to keep beside the logits, that rows may be segmented by.
         found: What identifies the table.
         history: Earlier rows, for features over time.
-        as_of: The moment whose knowledge of labels counts; default: the newest event time.
+        as_of: The moment whose knowledge of labels counts; default: the newest event time, or the
+            moment that a table of served rows was built for.
+        served: What the table says of itself, where its rows were served.
 
     Raises:
         DataError: If the table does not fit the contract.
         NoCalibrationRows: If the network has seen every row.
     """
     contract, left_out = bundle.contract, dict[str, int]()
-    rows = with_row_id(conform(_wanted(table, contract), contract), contract)
-    rows = _with_velocity(_labelled(rows, contract, as_of), contract, history)
+    further = () if served is None else (*served.served, *served.label)
+    rows = with_row_id(conform(_wanted(table, contract, further), contract), contract)
+    if served is None:
+        rows = _with_velocity(_labelled(rows, contract, as_of), contract, history)
+    else:
+        as_of = as_of or served.as_of
+        rows = _labelled(rows, contract, as_of, served)
     if LABEL not in rows.columns:
         rows = rows.with_columns(pl.lit(None, dtype=pl.Int8).alias(LABEL))
     time = pl.col(contract.event_time_column or "")
@@ -81,7 +90,8 @@ def newer_rows(
     _require_rows(rows, seen, found.name)
     rows = derive(rows, contract) if contract.derived else rows
     arrays = bundle.feature_set.encode(rows)
-    is_usable = _passes_row_rules(rows, arrays, contract)
+    judging = contract if served is None else served.judged(contract)
+    is_usable = _passes_row_rules(rows, arrays, judging)
     left_out["breaking a row rule"] = int((~is_usable).sum())
     if seen.digests is not None:
         is_known = _is_among(arrays, seen.digests)
@@ -114,14 +124,20 @@ def _with_velocity(
     return add_velocity(rows, contract, history=past)
 
 
-def _wanted(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
-    wanted = {*contract.request_columns, contract.label.column, contract.label.reported_at}
+def _wanted(frame: pl.DataFrame, contract: Contract, further: tuple[str, ...] = ()) -> pl.DataFrame:
+    label = contract.label
+    wanted = {*contract.request_columns, label.column, label.reported_at, *further}
     if contract.label.key is not None:
         wanted.add(contract.label.key)
     return frame.select(name for name in frame.columns if name in wanted)
 
 
-def _labelled(frame: pl.DataFrame, contract: Contract, as_of: datetime | None) -> pl.DataFrame:
+def _labelled(
+    frame: pl.DataFrame,
+    contract: Contract,
+    as_of: datetime | None,
+    served: ServedTable | None = None,
+) -> pl.DataFrame:
     """Return the rows with the labels known by then; as they are where the table has no label."""
     own = contract.label.column
     is_unlabelled = contract.label.source is None and (
@@ -129,7 +145,9 @@ def _labelled(frame: pl.DataFrame, contract: Contract, as_of: datetime | None) -
     )
     if is_unlabelled:
         return frame.drop(own, strict=False)
-    return attach_labels(frame, contract, as_of=as_of, both_classes=False).frame
+    own_labels = None if served is None else served.labels(frame.lazy(), contract)
+    labels = None if own_labels is None else own_labels.collect()
+    return attach_labels(frame, contract, as_of=as_of, labels=labels, both_classes=False).frame
 
 
 def _passes_row_rules(

@@ -1,5 +1,6 @@
 """What a training gave: for a person on a terminal, for a script, and for the registry."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +84,7 @@ class TrainingOutcome:
             console.print(f"Next: whitecrow promote {name} --reason '...'")
 
 
-def metric_table(metrics: dict[str, dict[str, float]]) -> Table:
+def metric_table(metrics: Mapping[str, Mapping[str, float]]) -> Table:
     """Return the headline metrics with their 95 % intervals."""
     table = Table(title="On the test rows", title_justify="left", box=None, pad_edge=False)
     for heading in ("metric", "value", "95 % interval"):

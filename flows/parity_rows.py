@@ -8,13 +8,14 @@ from balancing.inference import OnnxModel
 from features.feature_set import FeatureSet
 from features.feature_table import with_row_id
 from features.labels import reported_labels
+from features.served_table import ServedTable, description_of
 from features.splits import TEST as TEST_PART
 from flows.run_folder import RunFolder
 from flows.validation import DATA, TEST
 from serving.golden import GoldenRows
 from serving.prepared_rows import velocity_of
 from serving.requests import is_sendable, request_rows
-from serving.velocity_parity import VelocityParity, replay_velocity
+from serving.velocity_parity import VelocityParity, compare_served, replay_velocity
 
 _N_GOLDEN = 64
 _FROM_TEST = "__from_test"
@@ -35,12 +36,16 @@ def parity_rows(
     """
     contract = feature_set.contract
     kept = pl.read_parquet(run.trained_logits)
-    rows = with_row_id(pl.read_parquet(run.passed_of(DATA)), contract)
+    passed = run.passed_of(DATA)
+    rows = with_row_id(pl.read_parquet(passed), contract)
+    rows = rows.drop(contract.velocity_features, strict=False)
     found = kept.select("row_id").join(rows, on="row_id", how="left", maintain_order="left")
     over_time = table.select("row_id", *contract.velocity_features).unique("row_id", keep="first")
     found = found.join(over_time, on="row_id", how="left", maintain_order="left")
     logits = kept.select("logit_negative", "logit_positive").to_numpy().astype(np.float32)
-    return found.drop("row_id"), logits
+    found = found.drop("row_id")
+    served = description_of(passed)
+    return found if served is None else _with_stand_ins(found, served), logits
 
 
 def golden_rows(run: RunFolder, feature_set: FeatureSet, sample: pl.DataFrame) -> GoldenRows:
@@ -63,6 +68,9 @@ def velocity_parity(
 ) -> VelocityParity | None:
     """Replay rows of the run through an online state; None where no feature looks back in time.
 
+    Rows that were served are not replayed: much of their entities' past is not among them. Their
+    features over time have to be those that were served.
+
     Args:
         run: Of the training.
         table: Its feature table, which must say the same as the replay.
@@ -71,6 +79,8 @@ def velocity_parity(
     contract = feature_set.contract
     if not contract.velocity_features:
         return None
+    if description_of(run.passed_of(DATA)) is not None:
+        return compare_served(contract, _served(run, feature_set), table)
     history = _history(run, feature_set)
     has_test = run.passed_of(TEST).is_file()
     expected = table.with_columns(
@@ -90,6 +100,19 @@ def velocity_parity(
     is_known = pl.col("is_known").fill_null(value=False)
     is_single = pl.struct(keys).is_unique()
     return replay_velocity(contract, history, joined.with_columns(is_known & is_single))
+
+
+def _with_stand_ins(rows: pl.DataFrame, served: ServedTable) -> pl.DataFrame:
+    """Return rows that clients could send: numbers for pseudonyms where ids are whole numbers."""
+    numbered = [name for name in served.hidden if served.input_types.get(name) == "integer"]
+    return rows.with_columns(pl.col(numbered).rank("dense").cast(pl.Int64).cast(pl.String))
+
+
+def _served(run: RunFolder, feature_set: FeatureSet) -> pl.DataFrame:
+    """Return every row of the run as it passed validation."""
+    contract = feature_set.contract
+    files = [run.passed_of(role) for role in (DATA, TEST) if run.passed_of(role).is_file()]
+    return pl.concat([with_row_id(pl.read_parquet(file), contract) for file in files])
 
 
 def _history(run: RunFolder, feature_set: FeatureSet) -> pl.DataFrame:

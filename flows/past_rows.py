@@ -7,6 +7,7 @@ import polars as pl
 
 from features.contract import Contract
 from features.ingestion.conforming import conform
+from features.served_table import brings_served_features
 from features.velocity_table import WindowLongerThanHistory, add_velocity, check_history
 from infra.errors import InputError
 
@@ -14,9 +15,14 @@ logger = logging.getLogger(__name__)
 
 
 def scored_columns(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
-    """Return the columns that scoring reads: a request's, and labels where label rates do."""
+    """Return the columns that scoring reads: a request's, and labels where label rates do.
+
+    Of rows that were served these are a request's and their features over time.
+    """
     wanted = {*contract.request_columns}
-    if contract.label_rate:
+    if brings_served_features(frame, contract):
+        wanted |= {*contract.velocity_features}
+    elif contract.label_rate:
         label = contract.label
         own = (label.column, label.reported_at) if label.source is None else (label.key,)
         wanted |= {name for name in own if name is not None}
@@ -29,7 +35,8 @@ def with_past(
     """Return conformed rows with every feature over time that the contract declares.
 
     Args:
-        rows: Conformed, with the columns of :func:`scored_columns`.
+        rows: Conformed, with the columns of :func:`scored_columns`; rows that were served keep
+            their features over time.
         contract: Resolved.
         history: A table as read, of earlier rows. Rows of it that are in ``rows`` too, by the
             contract's id, count once.
@@ -43,6 +50,13 @@ def with_past(
             raise InputError(
                 f"--history is for features over time; {contract.name!r} declares none. "
                 "Leave it out."
+            )
+        return rows
+    if set(contract.velocity_features) <= set(rows.columns):
+        if history is not None:
+            raise InputError(
+                "--history is for rows whose features over time are yet to be computed; these "
+                "bring those that they were served with. Leave it out."
             )
         return rows
     past = None if history is None else _others(history, rows, contract)

@@ -1,12 +1,14 @@
 """The training flow: validate, featurize, train, recalibrate, evaluate, bundle, log, release.
 
 Tasks hand each other folders and names, never frames or networks, so that a Prefect server
-can show them. Only the ones that read files or talk to a store are tried again.
+can show them. Only the ones that read files or talk to a store are tried again. What a finished
+task made is a durable fact of the run's folder (:mod:`flows.run_steps`): a run that was killed
+goes on behind it.
 """
 
-import contextlib
 import errno
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,18 @@ from prefect import flow, task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
+from features.contract import Contract, parse_contract
 from flows import evaluation, featurization, lineage, recalibration, release, training, validation
 from flows import search as strategy_search
+from flows.bundling import build_bundle
 from flows.fitted_model import how_in_words
-from flows.orchestration import start_orchestration
-from flows.outcome import TrainingOutcome, describe_version
+from flows.outcome import describe_version
 from flows.progress import fit_progress, say, training_progress
+from flows.released_strategy import read_released
 from flows.report import write_report
 from flows.request import TrainRequest
 from flows.run_folder import RunFolder, read_json
-from flows.validation import Validated
+from flows.run_steps import RunSteps
 from flows.workspace import Workspace
 from infra.errors import WhitecrowError
 from infra.ledger import Ledger
@@ -31,6 +35,12 @@ from infra.settings import Settings
 from infra.tracking import open_tracking
 
 logger = logging.getLogger(__name__)
+
+Fingerprints = list[dict[str, Any]]
+"""Role, path, name, SHA-256 and size of each source."""
+
+PICKED_FROM = "source"
+"""Role of a table that rows were picked from; what is trained on has the rows' own digest."""
 
 # A full or read-only disk does not mend itself within seconds.
 _PERMANENT = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EFBIG}
@@ -45,23 +55,24 @@ def is_worth_another_try(task: Task[..., Any], run: TaskRun, state: State[Any]) 
     return failure.errno not in _PERMANENT
 
 
-_TRIED_AGAIN: dict[str, Any] = {
+TRIED_AGAIN: dict[str, Any] = {
     "retries": 3,
     "retry_delay_seconds": [2, 5, 15],
     "retry_condition_fn": is_worth_another_try,
 }
+"""Of tasks that read files or talk to a store; training never is."""
 
 
-@task(name="fingerprint", **_TRIED_AGAIN)
-def fingerprint(request: TrainRequest) -> list[dict[str, Any]]:
+@task(name="fingerprint", **TRIED_AGAIN)
+def fingerprint(request: TrainRequest) -> Fingerprints:
     """Return name, SHA-256 and size of every source that the model is made from."""
     return lineage.fingerprints(request)
 
 
-@task(name="validate", **_TRIED_AGAIN)
-def validate(request: TrainRequest, run: Path) -> Validated:
+@task(name="validate", **TRIED_AGAIN)
+def validate(request: TrainRequest, run: Path) -> dict[str, Any]:
     """Send failing rows to quarantine, and stop at a table that must not go on."""
-    contract, workspace = request.read_contract(), Workspace(Settings())
+    contract, workspace = request.read_contract(), Workspace(settings_of(run))
     validated = validation.validate_sources(
         request.sources,
         contract,
@@ -69,37 +80,42 @@ def validate(request: TrainRequest, run: Path) -> Validated:
         workspace,
         contract_reference=request.contract,
         profile=validation.released_profile(workspace, request.model_name),
+        accepts_drift=request.accepts_drift,
         as_of=request.as_of,
     )
     for outcome in validated.outcomes.values():
         say("validated", validation.counts_in_words(outcome))
-    return validated
+    return {
+        "contract": validated.contract.model_dump(mode="json"),
+        "input_types": validated.input_types,
+    }
 
 
 @task(name="featurize")
 def featurize(
-    request: TrainRequest, run: Path, validated: Validated, sources: list[dict[str, Any]]
-) -> Path:
-    """Make the feature table, or find it where it was made before."""
-    has_test = validation.TEST in validated.outcomes
+    request: TrainRequest, run: Path, validated: dict[str, Any], sources: Fingerprints
+) -> str:
+    """Make the feature table, or find it where it was made before; returns its address."""
+    made_from = [source["sha256"] for source in sources if source["role"] != PICKED_FROM]
     folder = featurization.featurize(
         RunFolder(run).passed_of(validation.DATA),
-        validated.contract,
-        input_types=validated.input_types,
-        fingerprints=[source["sha256"] for source in sources],
-        root=Workspace(Settings()).feature_tables,
+        _contract(validated),
+        input_types=validated["input_types"],
+        fingerprints=made_from,
+        root=Workspace(settings_of(run)).feature_tables,
         as_of=request.as_of,
-        test_passed=RunFolder(run).passed_of(validation.TEST) if has_test else None,
+        since=request.since,
+        test_passed=None if request.test is None else RunFolder(run).passed_of(validation.TEST),
     )
     say("featurized", featurization.summary(folder))
-    return folder
+    return folder.name
 
 
 @task(name="search")
-def search(request: TrainRequest, run: Path, features: Path) -> TrainRequest:
-    """Try strategies within the budget; returns the request with the one that was chosen."""
+def search(request: TrainRequest, run: Path, features: Path) -> dict[str, Any] | None:
+    """Try strategies within the budget; returns the one that was chosen, None without a search."""
     if request.config.search is None:
-        return request
+        return None
     with fit_progress() as report:
         found = strategy_search.search(features, request.config, RunFolder(run), on_done=report)
     say(
@@ -107,8 +123,7 @@ def search(request: TrainRequest, run: Path, features: Path) -> TrainRequest:
         f"{found.n_finished} candidates finished; {found.name} has the best validation average "
         f"precision, {found.validation_average_precision:.4f}",
     )
-    config = request.config.model_copy(update={"strategy": found.strategy})
-    return request.model_copy(update={"config": config})
+    return found.strategy.model_dump(mode="json")
 
 
 @task(name="train")
@@ -123,11 +138,11 @@ def train(request: TrainRequest, run: Path, features: Path) -> None:
 
 
 @task(name="recalibrate")
-def recalibrate(request: TrainRequest, run: Path, validated: Validated) -> None:
+def recalibrate(request: TrainRequest, run: Path, validated: dict[str, Any]) -> None:
     """Fit the policy: calibrator and thresholds."""
     policy = recalibration.recalibrate(
         RunFolder(run),
-        validated.contract,
+        _contract(validated),
         actor=request.actor,
         reason=request.reason,
         seed=request.config.seed,
@@ -141,7 +156,7 @@ def evaluate(request: TrainRequest, run: Path, features: Path) -> None:
     report = evaluation.evaluate_run(
         features,
         RunFolder(run),
-        ledger=Ledger(Settings().database),
+        ledger=Ledger(settings_of(run).database),
         actor=request.actor,
         seed=request.config.seed,
     )
@@ -155,73 +170,90 @@ def evaluate(request: TrainRequest, run: Path, features: Path) -> None:
 
 @task(name="bundle")
 def bundle(
-    request: TrainRequest, run: Path, features: Path, sources: list[dict[str, Any]], run_id: str
+    request: TrainRequest, run: Path, features: Path, sources: Fingerprints, run_id: str
 ) -> None:
     """Write the bundle, show that serving equals training, and write the report."""
-    release.build_bundle(request, features, RunFolder(run), sources=sources, run_id=run_id)
+    build_bundle(request, features, RunFolder(run), sources=sources, run_id=run_id)
     write_report(request, features, RunFolder(run))
 
 
-@task(name="log", **_TRIED_AGAIN)
+@task(name="log", **TRIED_AGAIN)
 def log(
-    request: TrainRequest, run: Path, features: Path, sources: list[dict[str, Any]], run_id: str
+    request: TrainRequest, run: Path, features: Path, sources: Fingerprints, run_id: str
 ) -> None:
     """Log everything that an auditor asks for to MLflow."""
     lineage.log_run(
-        open_tracking(Settings()), request, RunFolder(run), features, sources, run_id=run_id
+        open_tracking(settings_of(run)), request, RunFolder(run), features, sources, run_id=run_id
     )
 
 
 @task(name="release")
-def release_version(request: TrainRequest, run: Path, run_id: str) -> release.Released:
+def release_version(request: TrainRequest, run: Path, run_id: str) -> dict[str, Any]:
     """Register the version and put bundle and policy in their places."""
-    return release.release(
+    released = release.release(
         request,
-        Settings(),
-        open_tracking(Settings()),
+        settings_of(run),
+        open_tracking(settings_of(run)),
         RunFolder(run),
         run_id=run_id,
         description=describe_version(RunFolder(run)),
     )
+    return asdict(released) | {"folder": str(released.folder)}
+
+
+def train_and_release(
+    request: TrainRequest,
+    run: Path,
+    run_id: str,
+    *,
+    steps: RunSteps,
+    picked: Fingerprints,
+) -> release.Released:
+    """Train and release a model, behind the steps that the run has finished already.
+
+    Args:
+        request: What to train.
+        run: The run's folder, below the state folder.
+        run_id: MLflow's name for the run.
+        steps: The run's; some may have come before.
+        picked: What the data's rows were picked from, where that was not all of a table.
+    """
+    # Until the last step that reads the sources is done, they may have changed in the meantime.
+    is_read = steps.is_finished("featurize")
+    sources = steps.once("fingerprint", lambda: fingerprint(request), renew=not is_read)
+    sources = [*sources, *picked]
+    tables = Workspace(settings_of(run)).feature_tables
+    validated = steps.once("validate", lambda: validate(request, run))
+    address = steps.once(
+        "featurize",
+        lambda: featurize(request, run, validated, sources),
+        also=lambda name: [tables / name],
+    )
+    features = tables / address
+    # A search keeps what each of its fits gave.
+    found = steps.once("search", lambda: search(request, run, features), goes_on=True)
+    if found is not None:
+        config = request.config.model_copy(update={"strategy": read_released(found)})
+        request = request.model_copy(update={"config": config})
+    steps.once("train", lambda: train(request, run, features))
+    steps.once("recalibrate", lambda: recalibrate(request, run, validated))
+    steps.once("evaluate", lambda: evaluate(request, run, features))
+    steps.once("bundle", lambda: bundle(request, run, features, sources, run_id))
+    steps.once("log", lambda: log(request, run, features, sources, run_id))
+    released = steps.once("release", lambda: release_version(request, run, run_id))
+    return release.Released(**released | {"folder": Path(released["folder"])})
+
+
+def settings_of(run: Path) -> Settings:
+    """Return the settings of the state folder ``HOME`` that a run ``HOME/runs/RUN`` lies in."""
+    return Settings(home=run.parents[1])
+
+
+def _contract(validated: dict[str, Any]) -> Contract:
+    return parse_contract(validated["contract"], source="the validated contract")
 
 
 @flow(name="whitecrow-train", validate_parameters=False)
 def train_model(request: TrainRequest, run: Path, run_id: str) -> release.Released:
     """Train and release a model."""
-    sources = fingerprint(request)
-    validated = validate(request, run)
-    features = featurize(request, run, validated, sources)
-    request = search(request, run, features)
-    train(request, run, features)
-    recalibrate(request, run, validated)
-    evaluate(request, run, features)
-    bundle(request, run, features, sources, run_id)
-    log(request, run, features, sources, run_id)
-    return release_version(request, run, run_id)
-
-
-def run_training(request: TrainRequest, settings: Settings) -> TrainingOutcome:
-    """Run the flow under an MLflow run that ends as finished, failed or killed.
-
-    Raises:
-        WhitecrowError: If the state folder, the data, the contract or a gate says no.
-    """
-    name = request.model_name
-    run = RunFolder(Workspace.open(settings).new_run(name))
-    tracking = open_tracking(settings)
-    run_id = tracking.start_run(
-        name,
-        run_name=run.root.name,
-        tags={"whitecrow.actor": request.actor, "whitecrow.reason": request.reason},
-    )
-    try:
-        start_orchestration()
-        released = train_model(request, run.root, run_id)
-    except BaseException as failure:
-        is_interrupt = isinstance(failure, KeyboardInterrupt)
-        # Where the store fails too, the first failure is the one to tell.
-        with contextlib.suppress(Exception):
-            tracking.finish_run(run_id, status="KILLED" if is_interrupt else "FAILED")
-        raise
-    tracking.finish_run(run_id, status="FINISHED")
-    return TrainingOutcome(released, run, run_id)
+    return train_and_release(request, run, run_id, steps=RunSteps.of(run), picked=[])

@@ -1,26 +1,31 @@
 """What a person wants of a new policy, read from TOML; what it leaves out is the contract's.
 
-The keys are those of the contract's ``[policy]`` that concern decisions, and two more::
+The keys are those of the contract's ``[policy]`` that concern decisions, and two more,
+``post_processing`` and ``prior``::
 
     review = {objective = "alert_budget", alerts_per_day = 50}
     decline = {objective = "min_precision", min_precision = 0.9}
     segments = ["ENTRY_MODE"]
     post_processing = {kind = "class_dependent", gamma = 0.25}   # without gamma: chosen on the rows
     prior = {base_rate = 0.002}                                  # or {estimate = true}
+    exploration = {rate = 0.01, max_amount = 100.0}              # or false: none
 """
 
-import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from balancing.calibration.fitting.post_processing import Kind
 from features.contract import Contract
+from features.exploration import check_exploration
 from features.segments import check_segments
+from flows.toml_file import read_toml
 from infra.errors import InputError
+from infra.exploration import Exploration
 from infra.objectives import Objective
 
+_OF_CONTRACT = {"review", "decline", "segments", "exploration"}
 _STRENGTH_OF: dict[str, str] = {
     "class_dependent": "gamma",
     "segment_class_dependent": "gamma",
@@ -74,6 +79,11 @@ class PriorChoice(_Block):
         return self
 
 
+def _none_if_false(value: Any) -> Any:
+    # TOML knows no null, and leaving the key out means the contract's.
+    return None if value is False else value
+
+
 class PolicyFile(_Block):
     """What a new policy is to serve.
 
@@ -83,6 +93,7 @@ class PolicyFile(_Block):
         segments: Columns that thresholds, and a segmented post-processing, go by.
         post_processing: What is done to the logits; nothing by default.
         prior: The base rate to read scores at; that of the calibration rows by default.
+        exploration: Which declined rows a service lets through; none by default.
     """
 
     review: Objective
@@ -90,6 +101,7 @@ class PolicyFile(_Block):
     segments: tuple[str, ...] = ()
     post_processing: PostProcessingChoice | None = None
     prior: PriorChoice | None = None
+    exploration: Annotated[Exploration | None, BeforeValidator(_none_if_false)] = None
 
     @property
     def objectives(self) -> dict[str, Any]:
@@ -103,19 +115,21 @@ def read_policy_file(path: Path | None, contract: Contract) -> PolicyFile:
     A file may hold its keys under ``[policy]``, as a contract does.
 
     Raises:
-        PolicyFileError: If the file cannot be read, or has an unknown key or a bad value, or
-            segments by what is neither a categorical nor a derived column.
+        PolicyFileError: If the file cannot be read, or has an unknown key or a bad value,
+            segments by what is neither a categorical nor a derived column, or bounds amounts where
+            the contract has none.
     """
-    given = _read_toml(path) if path else {}
+    given = read_toml(path, PolicyFileError, what="Policy file") if path else {}
     if set(given) == {"policy"} and isinstance(given["policy"], dict):
         given = given["policy"]
-    settled = contract.policy.model_dump(mode="json", include={"review", "decline", "segments"})
+    settled = contract.policy.model_dump(mode="json", include=_OF_CONTRACT)
     try:
         wanted = PolicyFile.model_validate(settled | given)
     except ValidationError as error:
         raise PolicyFileError(f"{path}: {_first_problem(error)}.") from None
     try:
         check_segments(wanted.segments, contract, where="segments")
+        check_exploration(wanted.exploration, contract, where="exploration")
     except ValueError as error:
         raise PolicyFileError(f"{path or contract.name}: {error}.") from None
     return wanted
@@ -131,14 +145,3 @@ def _first_problem(error: ValidationError) -> str:
     value = first["input"]
     got = "" if isinstance(value, dict) else f", got {value!r}"
     return f"{'.'.join(keys)}: {message}{got}" if keys else message
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise PolicyFileError(f"Cannot read {path}: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise PolicyFileError(f"Cannot read {path}: it is not UTF-8 text.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise PolicyFileError(f"Policy file {path} is not valid TOML: {error}.") from None

@@ -127,6 +127,7 @@ def _fitted(
         post_processing=post_processing,
         prior_shift=prior_shift,
         anchor=request.anchor,
+        exploration=request.wanted.exploration,
         force=request.force,
         calibration_fingerprint=request.rows.fingerprint,
         actor=request.actor,

@@ -3,6 +3,7 @@
 import logging
 from typing import TYPE_CHECKING, Any
 
+from infra.errors import WhitecrowError
 from infra.settings import Settings
 from infra.storage import canonical_json
 
@@ -21,11 +22,15 @@ def mirror_policy(settings: Settings, new: "NewPolicy") -> str | None:
     """
     try:
         return _logged(settings, new)
-    except Exception:
+    except Exception as error:
         logger.warning(
             "MLflow was not told of the policy; it is kept all the same",
-            extra={"model": new.name, "policy_version": new.policy_version},
-            exc_info=True,
+            extra={
+                "model": new.name,
+                "policy_version": new.policy_version,
+                "why": str(error),
+            },
+            exc_info=not isinstance(error, WhitecrowError),
         )
         return None
 
@@ -73,12 +78,14 @@ def _tags(new: "NewPolicy") -> dict[str, str]:
 
 def _config(new: "NewPolicy") -> dict[str, Any]:
     policy = new.made.policy
+    exploration = policy.exploration
     return {
         "review": canonical_json(policy.thresholds.review.objective.model_dump(mode="json")),
         "decline": canonical_json(policy.thresholds.decline.objective.model_dump(mode="json")),
         "post_processing": policy.post_processing.kind,
         "calibrator": policy.calibrator.kind,
         "calibration": new.made.calibration.origin,
+        "exploration": "none" if exploration is None else exploration.model_dump_json(),
     }
 
 

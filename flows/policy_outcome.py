@@ -1,6 +1,7 @@
 """A new policy that waits for promotion: for a terminal, for a script, for the ledger."""
 
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,7 @@ class Announced:
             "thresholds": thresholds_json(policy),
             "post_processing": policy.post_processing.kind,
             "calibrator": policy.calibrator.kind,
+            "exploration": exploration_json(policy),
             "calibration": calibration_json(new.made),
             "impact": asdict(new.impact.total),
             "preview": str(new.run.impact_page),
@@ -142,11 +144,18 @@ def thresholds_json(policy: Policy) -> dict[str, Any]:
     return {word: _threshold_json(tuned) for word, tuned in both.items()}
 
 
+def exploration_json(policy: Policy) -> dict[str, Any] | None:
+    """Return which declined rows a service lets through; None where it lets none."""
+    return None if policy.exploration is None else policy.exploration.model_dump()
+
+
 def calibration_json(made: Made) -> dict[str, Any]:
     """Return which rows a policy was fitted on."""
     data = made.policy.calibration_data
+    newest = made.calibration.labelled["event_time"].max()
     return {
         "fingerprint": data.fingerprint,
+        "until": newest.isoformat() if isinstance(newest, datetime) else None,
         "rows": data.n_rows,
         "positives": data.class_counts[1],
         "origin": made.calibration.origin,

@@ -16,6 +16,7 @@ from flows.policy_outcome import (
     EarlierPolicy,
     NewPolicy,
     calibration_json,
+    exploration_json,
     strength_of,
     thresholds_json,
 )
@@ -137,6 +138,7 @@ def _details(new: NewPolicy) -> dict[str, Any]:
         "calibration": calibration_json(new.made),
         "thresholds": thresholds_json(policy),
         "post_processing": {"kind": policy.post_processing.kind, **strength_of(policy)},
+        "exploration": exploration_json(policy),
         "compared_with": new.earlier.version if new.earlier else None,
         "preview": new.run.root.name,
     }

@@ -7,9 +7,11 @@ the place of a champion waits no longer: the challenger record that named it is 
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
-from infra.errors import InputError
+from flows.gate.consent import consent_to
+from infra.errors import InputError, WhitecrowError
 from infra.ledger import Ledger
 from infra.settings import Settings
 from serving.live import CHALLENGER, CHAMPION, LiveRecord, LiveRecordChanged
@@ -23,10 +25,12 @@ logger = logging.getLogger(__name__)
 
 PROMOTED = "promoted"
 ROLLED_BACK = "rolled_back"
-_INTENT = ".intent"
-_DONE = ".done"
+INTENT = ".intent"
+DONE = ".done"
 
 LIVE_POLICY_TAG = "whitecrow.live_policy"
+CHAMPION_FROM_TAG = "whitecrow.champion_from"
+CHAMPION_UNTIL_TAG = "whitecrow.champion_until"
 
 
 class AlreadyLive(InputError):
@@ -46,12 +50,14 @@ class Change:
         before: The champion that was; None where there was none.
         after: The champion that is.
         is_challenger_gone: Whether it was the challenger, so that there is none any more.
+        at: When it was done, as the ledger has it.
     """
 
     name: str
     before: LiveRecord | None
     after: LiveRecord
-    is_challenger_gone: bool = False
+    is_challenger_gone: bool
+    at: datetime
 
 
 Mirror = Callable[[Change], None]
@@ -66,6 +72,7 @@ def promote(
     actor: str,
     reason: str,
     mirror: Mirror,
+    despite_verdict: bool = False,
 ) -> Change:
     """Make a version the one that answers, with its newest policy or the one named.
 
@@ -77,9 +84,12 @@ def promote(
         actor: Who does it; goes to the ledger.
         reason: Why; goes to the ledger.
         mirror: Copies the change to the registry; a failure there does not undo it.
+        despite_verdict: Whether a verdict of the gate against it is overruled.
 
     Raises:
         AlreadyLive: If it answers already.
+        VerdictAgainst: If the gate's last word on it was to keep the champion.
+        ApprovalMissing: If fewer other people agreed than the model's rule wants.
         InputError: If there is no such version or policy, or one does not verify, or they do not
             belong together. Nothing changes then.
         LiveRecordChanged: If somebody else changed what is live in the meantime.
@@ -97,7 +107,16 @@ def promote(
             f"Name another one: {target.name}:VERSION (there are: {known}), or another policy: "
             f"--policy N (there are: {', '.join(store.policy_versions(target.name))})."
         )
-    return make_live(settings, target, PROMOTED, actor=actor, reason=reason, mirror=mirror)
+    consent = consent_to(settings, target, actor=actor, despite_verdict=despite_verdict)
+    return make_live(
+        settings,
+        target,
+        PROMOTED,
+        actor=actor,
+        reason=reason,
+        mirror=mirror,
+        consent=consent.to_json(),
+    )
 
 
 def rollback(settings: Settings, name: str, *, actor: str, reason: str, mirror: Mirror) -> Change:
@@ -127,10 +146,10 @@ def _live_before(settings: Settings, name: str) -> dict[str, str] | None:
     present = {"model_version": live.model_version, "policy_version": live.policy_version}
     entries = Ledger(settings.database).entries(name)
     # An intent that lost its compare-and-swap came to nothing; one without its done may be live.
-    done = {entry.details["intent"] for entry in entries if entry.event == PROMOTED + _DONE}
+    done = {entry.details["intent"] for entry in entries if entry.event == PROMOTED + DONE}
     done.add(live.ledger_sequence)
     for entry in reversed(entries):
-        is_promotion = entry.event == PROMOTED + _INTENT and entry.sequence in done
+        is_promotion = entry.event == PROMOTED + INTENT and entry.sequence in done
         if is_promotion and entry.details["after"] == present:
             before: dict[str, str] | None = entry.details["before"]
             return before
@@ -145,6 +164,7 @@ def make_live(
     actor: str,
     reason: str,
     mirror: Mirror,
+    consent: dict[str, Any] | None = None,
 ) -> Change:
     """Swap the live record for the target, in the order that the module describes."""
     store, ledger = ModelStore.open(settings), Ledger(settings.database)
@@ -159,27 +179,27 @@ def make_live(
         "model_sha256": bundle.model_sha256,
         "policy_id": policy.policy_id,
         "policy_key_id": key_id,
+        **({} if consent is None else {"consent": consent}),
     }
-    intent = ledger.append(
-        event + _INTENT, target.name, actor=actor, reason=reason, details=details
-    )
+    intent = ledger.append(event + INTENT, target.name, actor=actor, reason=reason, details=details)
     after = LiveRecord(target.model_version, target.policy_version, intent.sequence)
     store.live.compare_and_swap(target.name, before, after)
-    ledger.append(
-        event + _DONE,
+    done = ledger.append(
+        event + DONE,
         target.name,
         actor=actor,
         reason=reason,
         details={"intent": intent.sequence},
     )
     # The first version of a name never waited; it stays what newer policies are held against.
-    is_challenger_gone = before is not None and _ended_waiting(store, target)
-    change = Change(target.name, before, after, is_challenger_gone)
-    _mirror(mirror, change)
+    is_challenger_gone = before is not None and ended_waiting(store, target)
+    at = datetime.fromisoformat(done.at)
+    change = Change(target.name, before, after, is_challenger_gone, at)
+    mirror_or_warn(mirror, change)
     return change
 
 
-def _ended_waiting(store: ModelStore, target: ResolvedModel) -> bool:
+def ended_waiting(store: ModelStore, target: ResolvedModel) -> bool:
     """Take away the challenger if it is the target; return whether it was.
 
     A newer policy of the same version still waits.
@@ -205,18 +225,37 @@ def registry_mirror(tracking: "Tracking") -> Mirror:
         name, live = change.name, change.after
         tracking.set_alias(name, CHAMPION, live.model_version)
         tracking.tag_version(name, live.model_version, {LIVE_POLICY_TAG: live.policy_version})
+        _tag_reign(tracking, change)
         if change.is_challenger_gone:
             tracking.drop_alias(name, CHALLENGER)
 
     return mirror
 
 
-def _mirror(mirror: Mirror, change: Change) -> None:
+def _tag_reign(tracking: "Tracking", change: Change) -> None:
+    """Say on both versions since when, and until when, each was champion the last time."""
+    before, after = change.before, change.after
+    if before is not None and before.model_version == after.model_version:
+        return
+    at = change.at.isoformat(timespec="seconds")
+    tracking.tag_version(change.name, after.model_version, {CHAMPION_FROM_TAG: at})
+    tracking.untag_version(change.name, after.model_version, CHAMPION_UNTIL_TAG)
+    if before is not None:
+        tracking.tag_version(change.name, before.model_version, {CHAMPION_UNTIL_TAG: at})
+
+
+def mirror_or_warn(mirror: Mirror, change: Change) -> None:
+    """Copy a change to the registry; the live record stands where that fails."""
     try:
         mirror(change)
-    except Exception:
+    except Exception as error:
         logger.warning(
             "registry alias not set; the live record stands",
-            extra={"model": change.name, "version": change.after.model_version},
-            exc_info=True,
+            extra={
+                "model": change.name,
+                "version": change.after.model_version,
+                "why": str(error),
+            },
+            # Where models are only served, MLflow is not installed.
+            exc_info=not isinstance(error, WhitecrowError | ImportError),
         )

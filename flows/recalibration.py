@@ -32,6 +32,7 @@ def recalibrate(
         post_processing=ClassDependentTemperatures(
             class_counts=training["class_counts"], mean_logits=training["mean_logits"]
         ),
+        exploration=contract.policy.exploration,
         calibration_fingerprint=sha256_file(run.calibration),
         actor=actor,
         reason=reason,

@@ -1,47 +1,41 @@
-"""Release: parity, registration, and the bundle and policy in their places.
+"""Release: registration, and the bundle and policy in their places.
 
 The bundle is complete and its parity shown before the registry hears of it. A version whose
-files do not arrive is taken back, so that nothing is ever half registered.
+files do not arrive is taken back, so that nothing is ever half registered. Every step looks first
+at what is there: a release that was killed is finished by the same call, and doubles nothing.
 """
 
+import contextlib
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import polars as pl
-
-from features.benign import benign_reference
-from features.splits import TRAIN
-from flows.featurization import read_features
-from flows.parity_rows import golden_rows, parity_rows, velocity_parity
+from balancing.calibration.policy import Policy
+from flows.interrupted_changes import finish_interrupted_change
+from flows.left_versions import REGISTERED, withdraw_left_versions
 from flows.policy_mirror import NEWEST_POLICY_TAG, policy_tag
 from flows.promotion import PROMOTED, make_live, registry_mirror
 from flows.recalibration import read_policy
+from flows.registry import REGISTERED_STATE, STATE_TAG, register_version, staged_version
 from flows.request import TrainRequest
-from flows.run_folder import RunFolder, read_json, write_json
+from flows.run_folder import RunFolder
 from flows.signing import signing_key
-from infra.ledger import Ledger
-from infra.revision import code_revision
+from infra.errors import InputError
+from infra.ledger import Ledger, LedgerEntry
 from infra.settings import Settings
 from infra.signing import SigningKey
-from infra.storage import immutable_folder, sha256_file
 from infra.tracking import Tracking
-from serving.bundle import BundleManifest, ModelBundle, read_bundle, write_bundle
-from serving.live import CHALLENGER, LiveRecord
+from serving.bundle import ModelBundle, read_bundle
+from serving.live import CHALLENGER, CHAMPION, LiveRecord, LiveRecordChanged
 from serving.model_references import ResolvedModel
 from serving.model_store import ModelStore
-from serving.parity import check_parity
 
 logger = logging.getLogger(__name__)
 
-_N_GOLDEN = 64
-_STAGED = "staged"
-_REGISTERED = "registered"
-STATE_TAG = "whitecrow.state"
+
+class VersionTaken(InputError):
+    """Raised when a version's number or its run belongs to another model already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,63 +57,6 @@ class Released:
     is_champion: bool
 
 
-def build_bundle(
-    request: TrainRequest,
-    feature_folder: Path,
-    run: RunFolder,
-    *,
-    sources: Sequence[Mapping[str, Any]],
-    run_id: str,
-) -> ModelBundle:
-    """Write the bundle into the run's folder, put it through the parity gates, and return it.
-
-    Raises:
-        ParityBroken: If serving would differ from training in any of the gates.
-    """
-    table, feature_set = read_features(feature_folder)
-    sample, trained_logits = parity_rows(run, table, feature_set)
-    training, policy = read_json(run.training), read_policy(run)
-    manifest = BundleManifest(
-        name=request.model_name,
-        contract=feature_set.contract,
-        feature_set=feature_set.to_json(),
-        feature_set_hash=feature_set.hash,
-        strategy=request.config.strategy.model_dump(mode="json"),
-        training={key: training[key] for key in ("config", "how", "seconds")},
-        metrics=read_json(run.evaluation)["report"]["metrics"],
-        data=tuple(dict(source) for source in sources),
-        code_revision=code_revision(),
-        mlflow_run_id=run_id,
-        created_at=datetime.now(UTC),
-        class_counts=tuple(training["class_counts"]),
-        mean_logits=tuple(training["mean_logits"]),
-        head=training["head"],
-        benign=benign_reference(table.filter(pl.col("part") == TRAIN), feature_set.contract),
-        profile=read_json(run.profile),
-        fitted_until=training["fitted_until"],
-        test_from=training["test_from"],
-        kept_files={path.name: sha256_file(path) for path in run.kept},
-    )
-    with immutable_folder(run.bundle) as staging:
-        write_bundle(
-            staging,
-            model=run.onnx.read_bytes(),
-            manifest=manifest,
-            golden=golden_rows(run, feature_set, sample),
-        )
-    bundle = read_bundle(run.bundle)
-    record = check_parity(
-        bundle,
-        policy,
-        sample,
-        trained_logits=trained_logits,
-        velocity=velocity_parity(run, table, feature_set),
-    )
-    write_json(run.parity, record.to_json())
-    record.require()
-    return bundle
-
-
 def release(
     request: TrainRequest,
     settings: Settings,
@@ -129,85 +66,119 @@ def release(
     run_id: str,
     description: str,
 ) -> Released:
-    """Register the run's bundle and policy as challenger; the first of a name becomes champion."""
-    bundle, policy, name = read_bundle(run.bundle), read_policy(run), request.model_name
+    """Register the run's bundle and policy as challenger; the first of a name becomes champion.
+
+    Raises:
+        VersionTaken: If the run has released another model, or the registry gives a number that
+            the store has a bundle under.
+    """
+    bundle, name = read_bundle(run.bundle), request.model_name
     store = ModelStore.open(settings)
-    key = signing_key(settings, store, actor=request.actor)
-    version = _register(tracking, run, bundle, run_id=run_id, description=description)
-    try:
-        store.keep(name, version, run.kept)
-        _place(bundle, store, name, version, key)
-    except BaseException:
-        # Ctrl-C too: a version without its files must not stay in the registry.
-        tracking.discard_version(name, version)
-        raise
-    policy_version = store.add_policy(name, policy, key=key)
-    _announce(request, settings, store, ResolvedModel(name, version, policy_version), bundle)
+    entry = _announced(settings, name, bundle, run_id)
+    if entry is None:
+        withdraw_left_versions(settings, tracking, store, name, but=run_id)
+        key = signing_key(settings, store, actor=request.actor)
+        version = staged_version(tracking, store, name, bundle, run_id)
+        if version is None:
+            version = register_version(
+                tracking, run, bundle, run_id=run_id, description=description
+            )
+        model = _placed(tracking, store, run, bundle, version=version, key=key)
+        entry = _announce(request, settings, model, bundle)
+    version, policy_version = entry.details["model_version"], entry.details["policy_version"]
+    model = ResolvedModel(name, version, policy_version)
+    is_challenger = _point_challenger(store, model, entry.sequence)
     tags = {NEWEST_POLICY_TAG: policy_version, policy_tag(policy_version): run_id}
-    tracking.tag_version(name, version, {STATE_TAG: _REGISTERED, **tags})
-    tracking.set_alias(name, CHALLENGER, version)
-    is_first = store.live.get(name) is None
-    if is_first:
-        make_live(
-            settings,
-            ResolvedModel(name, version, policy_version),
-            PROMOTED,
-            actor=request.actor,
-            reason="first version of this name",
-            mirror=registry_mirror(tracking),
-        )
-    return Released(name, version, policy_version, store.bundle_folder(name, version), is_first)
+    tracking.tag_version(name, version, {STATE_TAG: REGISTERED_STATE, **tags})
+    if is_challenger:
+        tracking.set_alias(name, CHALLENGER, version)
+    mirror = registry_mirror(tracking)
+    if store.live.get(name) is None:
+        reason = "first version of this name"
+        make_live(settings, model, PROMOTED, actor=request.actor, reason=reason, mirror=mirror)
+    else:
+        finish_interrupted_change(settings, name, mirror)
+    live = store.live.get(name)
+    is_champion = live is not None and live.model_version == version
+    return Released(name, version, policy_version, store.bundle_folder(name, version), is_champion)
 
 
-def _register(
-    tracking: Tracking, run: RunFolder, bundle: ModelBundle, *, run_id: str, description: str
-) -> str:
-    feature_set = bundle.feature_set
-    model_uri = tracking.log_onnx(
-        run_id,
-        run.onnx,
-        n_numeric=len(feature_set.numeric),
-        n_categorical=len(feature_set.categorical),
-    )
-    tags = {
-        STATE_TAG: _STAGED,
-        "whitecrow.model_sha256": bundle.model_sha256,
-        "whitecrow.feature_set_hash": bundle.manifest.feature_set_hash,
-        "whitecrow.code_revision": bundle.manifest.code_revision,
-    }
-    version = tracking.register(
-        bundle.manifest.name, model_uri=model_uri, run_id=run_id, description=description, tags=tags
-    )
-    tracking.describe_model(bundle.manifest.name, _described(bundle))
-    return version
+def _placed(
+    tracking: Tracking,
+    store: ModelStore,
+    run: RunFolder,
+    bundle: ModelBundle,
+    *,
+    version: str,
+    key: SigningKey,
+) -> ResolvedModel:
+    """Return a registered version with all its files and its policy, known to nobody yet."""
+    name = bundle.manifest.name
+    try:
+        _place(bundle, store, run, version, key)
+        return ResolvedModel(name, version, _policy_version(store, name, read_policy(run), key))
+    except BaseException as failure:
+        # Ctrl-C too: a version without its files must not stay in the registry.
+        if not isinstance(failure, VersionTaken):
+            store.withdraw(name, version)
+        # Where the registry fails too, the first failure is the one to tell.
+        with contextlib.suppress(Exception):
+            tracking.discard_version(name, version)
+        raise
 
 
-def _described(bundle: ModelBundle) -> str:
-    contract = bundle.contract
-    return (
-        f"Scores {contract.domain} under the contract **{contract.name}** "
-        f"(label: {contract.label.column}). The champion answers requests; the challenger waits."
-    )
+def _policy_version(store: ModelStore, name: str, policy: Policy, key: SigningKey) -> str:
+    """Return the version that a policy has, or gets."""
+    for known in reversed(store.policy_versions(name)):
+        if store.policy(name, known).policy_id == policy.policy_id:
+            return known
+    return store.add_policy(name, policy, key=key)
 
 
 def _place(
-    bundle: ModelBundle, store: ModelStore, name: str, version: str, key: SigningKey
+    bundle: ModelBundle, store: ModelStore, run: RunFolder, version: str, key: SigningKey
 ) -> None:
+    """Put bundle and kept files in their places, unless they are there."""
+    name, run_id = bundle.manifest.name, bundle.manifest.mlflow_run_id
+    if version in store.versions(name):
+        manifest = store.bundle(name, version).manifest
+        if (manifest.mlflow_run_id, manifest.files) != (run_id, bundle.manifest.files):
+            raise VersionTaken(
+                f"The registry calls the new version {name}:{version}, and that number has a "
+                f"bundle of run {manifest.mlflow_run_id}. Point WHITECROW_TRACKING_URI at the "
+                "registry that knows it, or take another --name."
+            )
+        return
+    # Whatever a killed release was about to put there.
+    store.withdraw(name, version)
+    store.keep(name, version, run.kept)
     with store.new_bundle(name, version, key=key) as staging:
         for file in bundle.folder.iterdir():
             shutil.copyfile(file, staging / file.name)
 
 
+def _announced(
+    settings: Settings, name: str, bundle: ModelBundle, run_id: str
+) -> LedgerEntry | None:
+    """Return the entry of the ledger that tells of this run's version, if there is one."""
+    for entry in Ledger(settings.database).entries(name):
+        if entry.event != REGISTERED or entry.details.get("mlflow_run_id") != run_id:
+            continue
+        if entry.details["model_sha256"] != bundle.model_sha256:
+            raise VersionTaken(
+                f"This run has released {name}:{entry.details['model_version']} before, made of "
+                "other rows or by other code. Begin anew."
+            )
+        return entry
+    return None
+
+
 def _announce(
-    request: TrainRequest,
-    settings: Settings,
-    store: ModelStore,
-    model: ResolvedModel,
-    bundle: ModelBundle,
-) -> None:
-    """Write the registration to the ledger and point the challenger record at it."""
-    entry = Ledger(settings.database).append(
-        "registered",
+    request: TrainRequest, settings: Settings, model: ResolvedModel, bundle: ModelBundle
+) -> LedgerEntry:
+    """Write the registration to the ledger."""
+    return Ledger(settings.database).append(
+        REGISTERED,
         model.name,
         actor=request.actor,
         reason=request.reason,
@@ -219,6 +190,23 @@ def _announce(
             "data": [fingerprint["sha256"] for fingerprint in bundle.manifest.data],
         },
     )
-    challenger = LiveRecord(model.model_version, model.policy_version, entry.sequence)
+
+
+def _point_challenger(store: ModelStore, model: ResolvedModel, sequence: int) -> bool:
+    """Let the version wait as challenger, unless it waits no longer; return whether it waits."""
+    challenger = LiveRecord(model.model_version, model.policy_version, sequence)
     before = store.live.get(model.name, alias=CHALLENGER)
-    store.live.compare_and_swap(model.name, before, challenger, alias=CHALLENGER)
+    champion = store.live.get(model.name, alias=CHAMPION)
+    if before == challenger:
+        return True
+    has_newer = before is not None and before.ledger_sequence > sequence
+    was_promoted = champion is not None and champion.model_version == model.model_version
+    if has_newer or was_promoted:
+        # A killed release goes on, and in the meantime another one or a promotion came.
+        return False
+    try:
+        store.live.compare_and_swap(model.name, before, challenger, alias=CHALLENGER)
+    except LiveRecordChanged as changed:
+        logger.warning("challenger left as it is", extra={"why": str(changed)})
+        return False
+    return True

@@ -25,6 +25,8 @@ class TrainRequest(BaseModel):
         config: Strategy, seed, rule for few positives.
         device: Where to train.
         as_of: The moment whose knowledge counts; a naive one is read as UTC.
+        since: Rows before it are only the past of the others; default: there are none.
+        accepts_drift: Whether data that lie far from the live version's are trained on, too.
         actor: Who asks.
         reason: Why.
     """
@@ -38,6 +40,8 @@ class TrainRequest(BaseModel):
     config: RunConfig = Field(default_factory=RunConfig)
     device: Device = "auto"
     as_of: Annotated[datetime | None, AfterValidator(aware)] = None
+    since: Annotated[datetime | None, AfterValidator(aware)] = None
+    accepts_drift: bool = False
     actor: str
     reason: str = "trained on request"
 

@@ -9,6 +9,7 @@ is known; younger ones still say how many alerts there would be, and what the ba
 from datetime import datetime
 
 from features.ingestion.tables import fingerprint, read_table
+from features.served_content import verified_description
 from flows.calibration_rows import CalibrationRows, NoCalibrationRows, kept_calibration_rows
 from flows.kept_rows import FITTED_ROWS_FILE
 from flows.newer_rows import Seen, newer_rows
@@ -64,9 +65,22 @@ def calibration_rows(
             "on: it was released before that was recorded. Train again; rows that a network has "
             "seen must not calibrate it."
         )
-    past = None if history is None else read_table(history)
-    wanted = tuple(dict.fromkeys((*columns, *also)))
-    return newer_rows(read_table(source), bundle, seen, wanted, found, history=past, as_of=as_of)
+    served = verified_description(source, contract)
+    if served is not None and history is not None:
+        raise NoCalibrationRows(
+            f"The rows of {found.name} bring their features over time as they were served; "
+            "--history is for others. Leave it out."
+        )
+    return newer_rows(
+        read_table(source),
+        bundle,
+        seen,
+        tuple(dict.fromkeys((*columns, *also))),
+        found,
+        history=None if history is None else read_table(history),
+        as_of=as_of,
+        served=served,
+    )
 
 
 def _trained_from(manifest: BundleManifest) -> set[str]:

@@ -12,6 +12,7 @@ from balancing.rivals.registry import RELEASED_KINDS
 from balancing.strategies.erm import ErmConfig
 from flows.complaints import first_complaint
 from flows.released_strategy import TREES, ReleasedStrategy, require_tree_libraries
+from flows.toml_file import read_toml
 from infra.errors import InputError
 
 AUTO = "auto"
@@ -204,7 +205,7 @@ def shipped_run_configs() -> list[str]:
 def _read_named(path: Path) -> dict[str, Any]:
     """Return what a file holds, or a shipped configuration of that name."""
     if path.suffix == ".toml" or path.is_file():
-        return _read_toml(path)
+        return read_toml(path, RunConfigError, what="Configuration")
     shipped = files("balancing") / "presets" / f"{path}.toml"
     if not shipped.is_file():
         raise RunConfigError(
@@ -212,14 +213,3 @@ def _read_named(path: Path) -> dict[str, Any]:
             f"({', '.join(shipped_run_configs())})."
         )
     return tomllib.loads(shipped.read_text("utf-8"))
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise RunConfigError(f"Cannot read {path}: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise RunConfigError(f"Cannot read {path}: it is not UTF-8 text.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise RunConfigError(f"Configuration {path} is not valid TOML: {error}.") from None

@@ -14,6 +14,30 @@ class RunFolder:
 
     root: Path
 
+    @property
+    def record(self) -> Path:
+        """What was asked for, and MLflow's name for the run."""
+        return self.root / "run.json"
+
+    @property
+    def contract(self) -> Path:
+        """The contract that a retraining took over from the champion."""
+        return self.root / "contract.json"
+
+    @property
+    def steps(self) -> Path:
+        """Folder of what each finished step left behind."""
+        return self.root / "steps"
+
+    def is_bookkeeping(self, file: Path) -> bool:
+        """Return whether a file says what the run is, and is no work of a step."""
+        return file in (self.record, self.contract) or self.steps in file.parents
+
+    @property
+    def picked(self) -> Path:
+        """The rows of a retraining's window, of all its sources."""
+        return self.root / "data.parquet"
+
     def passed_of(self, role: str) -> Path:
         """Rows of a source that passed validation, typed."""
         return self.root / f"{role}_passed.parquet"
@@ -73,9 +97,14 @@ class RunFolder:
         return self.root / "fitted_rows.parquet"
 
     @property
+    def reference(self) -> Path:
+        """Features of held-out rows, that monitoring holds later rows against."""
+        return self.root / "reference.parquet"
+
+    @property
     def kept(self) -> tuple[Path, ...]:
-        """The files that are kept with the version for later policies."""
-        files = (self.calibration, self.training_segments, self.fitted_rows)
+        """The files that are kept with the version for later policies and for monitoring."""
+        files = (self.calibration, self.training_segments, self.fitted_rows, self.reference)
         return tuple(file for file in files if file.is_file())
 
     @property

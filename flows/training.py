@@ -22,7 +22,7 @@ from balancing.rivals.xgboost import XgBoostConfig
 from balancing.strategies.registry import StrategyConfig, build_strategy
 from balancing.strategies.strategy import Device
 from balancing.training_trace import Observation
-from features.contract import Contract
+from features.feature_set import FeatureArrays
 from flows.featurization import read_features
 from flows.fitted_model import FittedModel
 from flows.fitting import FeatureRows, FitSettings, OnProgress, fit, rows_of
@@ -32,6 +32,7 @@ from flows.kept_rows import (
     segment_columns,
     write_calibration,
     write_fitted_rows,
+    write_reference,
     write_training_segments,
 )
 from flows.registration.config import RegisteredConfig
@@ -60,7 +61,7 @@ def train_model(
     model = _fitted(rows, config, device=device, on_progress=on_progress)
     with write_atomically(run.onnx) as staging:
         staging.write_bytes(model.onnx)
-    _write_kept_rows(run, table, contract, model)
+    _write_kept_rows(run, rows, model)
     if contract.event_time_column is None:
         seen = arrays.take(_judged_on(table, model))
         write_fitted_rows(run.fitted_rows, row_digests(seen.numeric, seen.categorical))
@@ -127,13 +128,14 @@ def _fit_network(
     )
 
 
-def _write_kept_rows(
-    run: RunFolder, table: pl.DataFrame, contract: Contract, model: FittedModel
-) -> None:
-    rows, columns = table[model.calibration_index], segment_columns(table, contract)
-    kept = calibration_frame(rows, contract, columns, model.calibration_logits)
+def _write_kept_rows(run: RunFolder, rows: FeatureRows, model: FittedModel) -> None:
+    table, contract, held_out = rows.table, rows.contract, model.calibration_index
+    columns = segment_columns(table, contract)
+    kept = calibration_frame(table[held_out], contract, columns, model.calibration_logits)
     write_calibration(run.calibration, kept)
     write_training_segments(run.training_segments, table[model.fit_index], columns)
+    features = FeatureArrays(rows.arrays.numeric[held_out], rows.arrays.categorical[held_out])
+    write_reference(run.reference, features, rows.feature_set)
 
 
 def _judged_on(table: pl.DataFrame, model: FittedModel) -> IntArray:

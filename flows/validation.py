@@ -10,6 +10,8 @@ from features.contract import Contract
 from features.feature_table import input_types_of
 from features.ingestion.data_error import DataError
 from features.ingestion.tables import fingerprint, read_table, scan_table
+from features.served_content import verified_description
+from features.served_table import common_description
 from features.validation.outcome import ValidationOutcome
 from features.validation.profile import DataProfile
 from features.validation.requeue import requeue
@@ -22,6 +24,11 @@ from serving.model_store import ModelStore
 logger = logging.getLogger(__name__)
 
 DATA, TEST = "data", "test"
+
+_ACCEPT_DRIFT = "If the table is right and the world has changed, add --accept-drift."
+
+# Of fewer rows a column may have one value by chance.
+_ROWS_THAT_VARY = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,7 @@ def validate_sources(
     *,
     contract_reference: str,
     profile: DataProfile | None = None,
+    accepts_drift: bool = False,
     as_of: datetime | None = None,
 ) -> Validated:
     """Validate each source, and write rows, quarantine, outcome, profile and page.
@@ -58,13 +66,19 @@ def validate_sources(
         workspace: Where corrections of earlier quarantines are.
         contract_reference: The contract as the command line names it.
         profile: Of the last released version, to hold the data against.
-        as_of: The moment that freshness counts from.
+        accepts_drift: Whether data that lie too far from it go on all the same.
+        as_of: The moment that freshness counts from; default: now, or that of served rows.
 
     Raises:
         DataError: If a source cannot be read.
         ContractError: If the contract does not fit it.
         DataValidationFailed: If a table rule is broken; all files are written by then.
+        ServedTableMismatch: If rows that were served do not fit the contract, or were changed.
     """
+    described = {role: verified_description(source, contract) for role, source in sources.items()}
+    served = common_description({sources[role]: each for role, each in described.items()})
+    if served is not None:
+        as_of = as_of or served.as_of
     # Text formats are read when they are scanned: once, for the rules and for the types.
     tables = {role: scan_table(source) for role, source in sources.items()}
     outcomes = {
@@ -75,8 +89,10 @@ def validate_sources(
             quarantine_path=run.quarantine_of(role),
             passed_path=run.passed_of(role),
             profile=profile,
+            accepts_drift=accepts_drift,
             corrections_path=workspace.corrections(contract.name),
             as_of=as_of,
+            served=described[role],
         )
         for role, source in sources.items()
     }
@@ -90,11 +106,15 @@ def validate_sources(
     )
     if (found := outcomes[DATA].profile) is not None:
         write_json(run.profile, found.to_json())
+        _warn_of_constants(found)
     for role, outcome in outcomes.items():
         if outcome.read == 0:
             raise DataError(f"{sources[role]} holds no rows: there is nothing to learn from.")
-        outcome.raise_if_stopped(report=run.validation_page)
+        outcome.raise_if_stopped(report=run.validation_page, drift_hint=_ACCEPT_DRIFT)
     schema = tables[DATA].collect_schema()
+    if served is not None:
+        resolved = served.resolve(contract, schema.names())
+        return Validated(resolved, served.input_types, outcomes)
     resolved = contract.resolve(schema.names())
     return Validated(resolved, input_types_of(schema, resolved), outcomes)
 
@@ -128,6 +148,17 @@ def requeue_rows(
         run.validation_page, {source: outcome}, title=contract.name, contract=contract_reference
     )
     return outcome
+
+
+def _warn_of_constants(profile: DataProfile) -> None:
+    constant = profile.constant_columns
+    if constant and profile.n_rows >= _ROWS_THAT_VARY:
+        which = "columns" if constant[1:] else "column"
+        logger.warning(
+            "no more than one value in all %s rows, from which nothing can be learnt: mend the "
+            "table, or name the %s under [columns] drop in the contract: %s",
+            f"{profile.n_rows:,}", which, ", ".join(constant),
+        )  # fmt: skip
 
 
 def counts_in_words(outcome: ValidationOutcome) -> str:

@@ -79,6 +79,11 @@ def _verdict(name: str, outcome: ValidationOutcome) -> tuple[str, str, str]:
         return "bad", f"{name}: stopped. Nothing was learnt from this table.", (
             f"It breaks a rule on the table as a whole: {names}{rest}. {counts}."
         )  # fmt: skip
+    if outcome.accepted_table_rules:
+        names = ", ".join(result.name for result in outcome.accepted_table_rules[:8])
+        return "warn", f"{name}: passed, as its drift was accepted.", (
+            f"{counts} and went on, far from the last released version's: {names}."
+        )  # fmt: skip
     if outcome.quarantined:
         return "warn", f"{name}: passed, without {outcome.quarantined:,} rows.", (
             f"{counts} and went on; the others wait in quarantine and are not lost."
@@ -88,7 +93,7 @@ def _verdict(name: str, outcome: ValidationOutcome) -> tuple[str, str, str]:
 
 def _whole(result: TableResult) -> dict[str, Any]:
     tones = {True: ("good", "held"), False: ("bad", "broken"), None: ("warn", "not judged")}
-    tone, verdict = tones[result.passed]
+    tone, verdict = ("warn", "accepted") if result.accepted else tones[result.passed]
     return {
         "words": _RULE_WORDS.get(result.rule, result.rule),
         "observed": result.observed_text,

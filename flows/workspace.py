@@ -46,6 +46,11 @@ class Workspace:
         """Feature tables, each in a folder named by its content address."""
         return self.root / "features"
 
+    @property
+    def runs(self) -> Path:
+        """The folders of runs, each named by its time and its model."""
+        return self.root / "runs"
+
     def corrections(self, contract_name: str) -> Path:
         """Corrected rows that were taken back from quarantine, by contract."""
         return self.root / "corrections" / f"{contract_name}.parquet"
@@ -53,6 +58,6 @@ class Workspace:
     def new_run(self, name: str) -> Path:
         """Create and return a folder for one run; its name sorts by time."""
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-        folder = self.root / "runs" / f"{stamp}-{name}-{secrets.token_hex(3)}"
+        folder = self.runs / f"{stamp}-{name}-{secrets.token_hex(3)}"
         folder.mkdir(parents=True)
         return folder

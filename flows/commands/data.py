@@ -38,13 +38,54 @@ def simulate_transactions(
     rows: Annotated[int, typer.Option(help="Transactions to make.")] = 100_000,
     seed: Annotated[int, typer.Option(help="Fixes the result.")] = 0,
     fraud_rate: Annotated[float, typer.Option(help="Share of frauds.")] = 0.005,
+    start: Annotated[str, typer.Option(help="First day, such as 2025-01-01.")] = "2025-01-01",
+    days: Annotated[int, typer.Option(help="Length in days.")] = 183,
+    inflation: Annotated[
+        float, typer.Option(help="Growth of genuine amounts, a year: 0.1 is a tenth.")
+    ] = 0.0,
+    turnover: Annotated[
+        float,
+        typer.Option(help="Share of customers and terminals replaced by new ones, a year."),
+    ] = 0.0,
+    scenario: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:DAY",
+            help="A kind of fraud that appears on a day, such as relayed_taps:181. Repeatable.",
+        ),
+    ] = None,
+    report_days: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Shortest and longest time until a fraud is reported, in days."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Simulate a card stream with several kinds of fraud (contract: simulated_stream)."""
-    from features.simulation.transactions import simulate_transactions_to
+    from features.simulation.transactions import simulate_transactions_to, usual_scenarios_and
 
-    simulate_transactions_to(out, rows, seed=seed, fraud_rate=fraud_rate)
+    simulate_transactions_to(
+        out,
+        rows,
+        seed=seed,
+        fraud_rate=fraud_rate,
+        start=start,
+        days=days,
+        yearly_inflation=inflation,
+        yearly_customer_turnover=turnover,
+        yearly_terminal_turnover=turnover,
+        scenarios=usual_scenarios_and(dict(map(_scenario_and_day, scenario or []))),
+        report_days=report_days,
+    )
     _show_simulated(out, rows, contract="simulated_stream", as_json=as_json)
+
+
+def _scenario_and_day(said: str) -> tuple[str, int]:
+    name, _, day = said.partition(":")
+    if not (name and day.isdecimal() and day.isascii()):
+        raise InputError(
+            f"--scenario must be NAME:DAY, such as relayed_taps:181, days from 0. Got {said!r}."
+        )
+    return name, int(day)
 
 
 def simulate_loans(

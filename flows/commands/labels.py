@@ -1,5 +1,7 @@
 """Commands around labels that come back: what became of rows that were scored."""
 
+from typing import Annotated
+
 import typer
 
 from flows.commands.console import console, print_json
@@ -13,6 +15,7 @@ def add_commands(app: typer.Typer) -> None:
     labels = typer.Typer(no_args_is_help=True, help="Report what became of scored rows.")
     labels.callback()(lambda: None)
     labels.command("import")(import_file)
+    labels.command("history")(history)
     app.add_typer(labels, name="labels")
 
 
@@ -33,4 +36,31 @@ def import_file(
         f"{done.duplicates:,} known before, {done.unknown:,} of rows not seen yet, "
         f"{len(done.left_out):,} left out"
     )
+    if done.contradictory:
+        console.print(
+            f"{done.contradictory:,} say another label than a report of the very same moment: the "
+            "positive one counts. See whitecrow labels history."
+        )
     print_left_out(done.left_out)
+
+
+def history(
+    row: Annotated[str, typer.Argument(metavar="ID", help="Of the row, or of its decision.")],
+    model: Model,
+    as_json: AsJson = False,
+) -> None:
+    """Show every report on a row: label, when it became known, who said so, when it came in."""
+    from flows.label_history import label_history
+
+    found = label_history(Settings(), row, model).to_json()
+    if as_json:
+        print_json(found)
+        return
+    console.print(f"Row {row} of {found['name']}: label {found['label']}, by these reports")
+    for report in found["reports"]:
+        source = "" if report["source"] is None else f", by {report['source']}"
+        received = report["received_at"] or "before that was kept"
+        console.print(
+            f"  label {report['label']}, known from {report['reported_at']}{source}; "
+            f"received {received}"
+        )

@@ -1,5 +1,6 @@
 """Commands around models: train, register, recalibrate, score, promote, rollback."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,17 +8,22 @@ import typer
 
 from flows.commands.console import console, print_json
 from flows.commands.options import (
+    AcceptDrift,
     Actor,
     AsJson,
     AsOf,
     Contract,
     Data,
+    Include,
     ModelName,
     Out,
+    PolicyNumber,
     Reason,
+    SearchBudget,
     Seed,
     TestRows,
 )
+from infra.errors import WhitecrowError
 from infra.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,18 +50,15 @@ def train(
     strategy: Annotated[
         str | None, typer.Option(help="How to treat the imbalance; auto to search for it.")
     ] = None,
-    search_budget: Annotated[
-        float | None, typer.Option(help="Minutes that --strategy auto may search.", min=0.01)
-    ] = None,
-    include: Annotated[
-        str | None, typer.Option(help="trees: LightGBM and XGBoost may be released, too.")
-    ] = None,
+    search_budget: SearchBudget = None,
+    include: Include = None,
     config: Annotated[
         Path | None, typer.Option(help="Run configuration (TOML), or a shipped one's name.")
     ] = None,
     seed: Seed = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_of: AsOf = None,
+    accept_drift: AcceptDrift = False,
     name: ModelName = None,
     actor: Actor = None,
     reason: Reason = "trained on request",
@@ -76,6 +79,7 @@ def train(
         seed=seed,
         device=device,
         as_of=as_of,
+        accepts_drift=accept_drift,
         name=name,
         actor=actor or settings.actor,
         reason=reason,
@@ -93,6 +97,7 @@ def register(
         typer.Option(help="logits, log_odds or probability; default: found by its values."),
     ] = None,
     as_of: AsOf = None,
+    accept_drift: AcceptDrift = False,
     name: ModelName = None,
     actor: Actor = None,
     reason: Reason = "registered on request",
@@ -109,6 +114,7 @@ def register(
         contract=contract,
         test=test,
         as_of=as_of,
+        accepts_drift=accept_drift,
         name=name,
         actor=actor or settings.actor,
         reason=reason,
@@ -123,7 +129,7 @@ def _release(request: "TrainRequest", settings: Settings, *, as_json: bool) -> N
     prepare_orchestration(Workspace.open(settings))
 
     # Prefect reads its settings when it is imported.
-    from flows.pipeline import run_training
+    from flows.training_run import run_training
 
     outcome = run_training(request, settings)
     if as_json:
@@ -211,9 +217,10 @@ def score(
 def promote(
     reference: Reference,
     reason: Annotated[str, typer.Option(help="Why; written to the ledger.")],
-    policy: Annotated[
-        int | None, typer.Option(help="Which policy; default: the newest.", min=1)
-    ] = None,
+    policy: PolicyNumber = None,
+    despite_verdict: Annotated[
+        bool, typer.Option("--despite-verdict", help="Overrule the gate's verdict against it.")
+    ] = False,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
@@ -221,15 +228,15 @@ def promote(
     from flows.promotion import promote as promote_version
 
     settings = Settings()
-    change = promote_version(
+    promote_version(
         settings,
         reference,
         policy=None if policy is None else str(policy),
         actor=actor or settings.actor,
         reason=reason,
-        mirror=_registry_mirror(settings),
+        mirror=_shown_and_mirrored(settings, as_json=as_json),
+        despite_verdict=despite_verdict,
     )
-    _show(change, as_json=as_json)
 
 
 def rollback(
@@ -242,23 +249,30 @@ def rollback(
     from flows.promotion import rollback as roll_back
 
     settings = Settings()
-    change = roll_back(
+    roll_back(
         settings,
         name,
         actor=actor or settings.actor,
         reason=reason,
-        mirror=_registry_mirror(settings),
+        mirror=_shown_and_mirrored(settings, as_json=as_json),
     )
-    _show(change, as_json=as_json)
 
 
-def _registry_mirror(settings: Settings) -> "Mirror":
+def _shown_and_mirrored(settings: Settings, *, as_json: bool) -> "Mirror":
+    """Return what says that a change is live, and then tells MLflow."""
+
     def mirror(change: "Change") -> None:
-        # MLflow takes seconds to import, and is not there where models are only served.
-        from flows.promotion import registry_mirror
-        from infra.tracking import open_tracking
+        _show(change, as_json=as_json)
+        sys.stdout.flush()
+        try:
+            # MLflow takes seconds to import, and is not there where models are only served.
+            from flows.promotion import registry_mirror
+            from infra.tracking import open_tracking
 
-        registry_mirror(open_tracking(settings))(change)
+            registry_mirror(open_tracking(settings))(change)
+        except KeyboardInterrupt:
+            # What was asked for is done: this is no change that was interrupted.
+            raise WhitecrowError("interrupted") from None
 
     return mirror
 

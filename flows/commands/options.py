@@ -25,3 +25,20 @@ Labels = Annotated[str, typer.Argument(help="Table of ids, labels and when each 
 AsOf = Annotated[
     str | None, typer.Option("--as-of", help="Know only what was known then (ISO 8601).")
 ]
+Since = Annotated[
+    str | None, typer.Option("--from", help="Rows that happened from then on (ISO 8601).")
+]
+Until = Annotated[str | None, typer.Option("--to", help="Rows that happened before (ISO 8601).")]
+PolicyNumber = Annotated[
+    int | None, typer.Option("--policy", help="Which policy; default: the newest.", min=1)
+]
+AcceptDrift = Annotated[
+    bool,
+    typer.Option("--accept-drift", help="Train on data that lie far from the live version's, too."),
+]
+SearchBudget = Annotated[
+    float | None, typer.Option(help="Minutes that --strategy auto may search.", min=0.01)
+]
+Include = Annotated[
+    str | None, typer.Option(help="trees: LightGBM and XGBoost may be released, too.")
+]

@@ -5,8 +5,12 @@ from typing import Annotated
 
 import typer
 
+from flows.commands.console import console, print_json
 from flows.commands.options import AsJson
+from infra.errors import InputError
 from infra.settings import Settings
+
+_DEMO_ROWS, _YEAR_ROWS = 150_000, 200_000
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -16,14 +20,48 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def demo(
-    rows: Annotated[int, typer.Option(help="Simulated transactions.", min=20_000)] = 150_000,
+    rows: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Simulated transactions; default: {_DEMO_ROWS}, of a year {_YEAR_ROWS}.",
+            min=20_000,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.", min=0)] = 0,
+    year: Annotated[
+        bool, typer.Option("--year", help="A year in production instead: drift, retraining, gate.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="With --year: a new folder for all of it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run the whole path on a simulated card stream, to a scored HTTP request."""
+    """Run the whole path on a simulated card stream, to a scored HTTP request.
+
+    With --year the stream is a year of drift and late labels: monthly retrainings, a fraud that is
+    new, a bad challenger, a rollback; what came of them is one page.
+    """
+    if year:
+        _simulate_year(rows or _YEAR_ROWS, seed, out, as_json=as_json)
+        return
+    if out is not None:
+        raise InputError("--out is for --year; a demonstration without it uses WHITECROW_HOME.")
     from flows.demo import run_demo
 
-    run_demo(Settings(), n_rows=rows, seed=seed, as_json=as_json)
+    run_demo(Settings(), n_rows=rows or _DEMO_ROWS, seed=seed, as_json=as_json)
+
+
+def _simulate_year(rows: int, seed: int, out: Path | None, *, as_json: bool) -> None:
+    if out is None:
+        raise InputError("--year needs --out FOLDER: a new one, for state, tables and pages.")
+    from flows.year.plan import YearPlan
+    from flows.year.run import run_year
+
+    outcome = run_year(YearPlan(rows=rows, seed=seed), out)
+    if as_json:
+        print_json(outcome.to_json())
+    else:
+        outcome.show(console)
 
 
 def serve(

@@ -93,7 +93,7 @@ def whitecrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whitecrow]:
             patch.setenv(name, value)
         from prefect.testing.utilities import prefect_test_harness
 
-        with prefect_test_harness(server_startup_timeout=120):
+        with prefect_test_harness(server_startup_timeout=300):
             yield run_command
 
 

@@ -11,6 +11,7 @@ from balancing.calibration.policy import Policy
 from balancing.calibration.post_processing.plain_temperature import PlainTemperature
 from flows.impact import Impact, preview_impact
 from flows.impact_page import comparison_lines, render_impact
+from infra.exploration import Exploration
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -78,6 +79,31 @@ def test_figures_of_both_policies(impact) -> None:
     assert (old.recall, new.recall) == (1 / 3, 1.0)
     assert (old.false_positive_rate, new.false_positive_rate) == (0.0, 2 / 4)
     assert (impact.unlabelled, impact.total.positives) == (1, 3)
+
+
+def test_what_exploring_costs_is_to_be_expected(rows) -> None:
+    """The new policy declines r6 (70, positive) and r7 (80, label not known)."""
+    old, new = policy(2.5, 3.5), policy(-1.5, 2.5)
+    every = new.model_copy(update={"exploration": Exploration(rate=0.5)})
+    small = new.model_copy(update={"exploration": Exploration(rate=0.5, max_amount=75.0)})
+
+    both = preview_impact(rows, small, every).total
+    off = preview_impact(rows, every, old).total
+    without = preview_impact(rows, old, new).total
+    undated = preview_impact(
+        rows.with_columns(pl.lit(None, pl.Int64).alias("amount_minor")), None, small
+    ).total.new
+
+    assert (both.old.explored, both.new.explored) == (0.5, 1.0)
+    assert (both.old.explored_per_day, both.new.explored_per_day) == (0.25, 0.5)
+    assert (both.old.explored_amount, both.new.explored_amount) == (35.0, 35.0)
+    assert both.new.declines == without.new.declines, "decisions are the policy's own"
+    names = [line.name for line in comparison_lines(off.old, off.new, "EUR")]
+    assert names[-3:] == ["Explored a day", "Explored", "Amount explored, EUR"]
+    assert not any(
+        "xplored" in line.name for line in comparison_lines(without.old, without.new, "EUR")
+    )
+    assert (undated.explored, undated.explored_amount) == (0.0, None), "no amount is above none"
 
 
 def test_segments_add_up_and_rows_without_one_are_shown(impact) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from infra.ledger import Ledger
@@ -92,6 +93,24 @@ def test_ctrl_c_ends_a_training_at_once_and_registers_nothing(endless, tmp_path)
     assert ModelStore(home).names() == []
     assert not list(home.glob("models/*/.*"))
     assert "registered" not in _registered(home)
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_training_with_all_that_it_has_started(endless, tmp_path) -> None:
+    """As a container does that ends: only the command itself is told."""
+    home = tmp_path / "home"
+    process = endless(home)
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert started
+
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "error: Interrupted. Nothing was registered or released." in err
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert alive == []
+    assert _statuses(home) == ["KILLED"]
 
 
 def test_after_a_kill_the_next_training_works(endless, train, stream, tmp_path) -> None:

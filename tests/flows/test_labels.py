@@ -9,9 +9,10 @@ import pytest
 
 from features.contract import Contract, parse_contract
 from features.ingestion.data_error import DataError
-from features.online.events import LabelReport, microseconds_of
+from features.online.events import microseconds_of
 from flows.labels import LeftOut, label_reports
 from serving.label_requests import LabelReader
+from serving.reported_labels import ReportedLabel
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 MARCH = datetime(2026, 3, 1, tzinfo=UTC)
@@ -54,7 +55,7 @@ def test_reports_are_read_by_the_contracts_names_or_the_services(
 ) -> None:
     found = label_reports(pl.DataFrame(table), contract, arrived=NOW)
 
-    assert found.reports.rows() == reports
+    assert found.reports.select("id", "label", "reported_at").rows() == reports
 
 
 @pytest.mark.parametrize("reported_at", [None, "2026-03-01 01:00:00"])
@@ -70,7 +71,10 @@ def test_a_file_says_what_the_same_request_says(
         table = pl.DataFrame(dict(zip(names, (["7"], [value], [reported_at]), strict=True)))
         found = label_reports(table, contract, arrived=NOW)
 
-        by_file = [LabelReport(i, k, microseconds_of(at)) for i, k, at in found.reports.rows()]
+        by_file = [
+            ReportedLabel(i, k, microseconds_of(at), source, is_dated=is_dated)
+            for i, k, at, source, is_dated in found.reports.rows()
+        ]
         assert by_file == by_route
         assert found.left_out == ()
 
@@ -122,7 +126,7 @@ def test_a_file_of_labels_is_imported_once(whitecrow, trained, tmp_path, monkeyp
 
     assert first.json == {
         "name": "stream", "read": 20_000, "left_out": 0, "left_out_rows": [], "accepted": 0,
-        "duplicates": 0, "unknown": 20_000,
+        "duplicates": 0, "unknown": 20_000, "contradictory": 0,
     }  # fmt: skip
     assert again.json["duplicates"] + again.json["unknown"] == 20_000
 

@@ -1,12 +1,17 @@
 """What is live, who made it so, and the way back."""
 
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from flows.interrupted_changes import finish_interrupted_change
+from flows.promotion import DONE, promote, registry_mirror
 from infra.ledger import Ledger
+from infra.settings import Settings
+from infra.tracking import open_tracking
 from serving.live import CHALLENGER, CHAMPION
 from serving.model_references import ResolvedModel
 from serving.model_store import ModelStore
@@ -119,3 +124,72 @@ def test_what_is_live_already_is_not_promoted_again(whitecrow, home) -> None:
     assert "version 1 with policy 1 is live already" in done.error
     assert "there are: 1, 2" in done.error
     assert len(Ledger(home / "whitecrow.db").entries()) == before
+
+
+class _Killed(BaseException):
+    """Stands for a process that ends between two lines."""
+
+
+def _reigns(home: Path) -> list[tuple[str | None, str | None]]:
+    """Since when and until when each version was champion, as MLflow has it."""
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}", f"sqlite:///{home / 'mlflow.db'}")
+    tags = [client.get_model_version("stream", version).tags for version in ("1", "2")]
+    return [
+        (each.get("whitecrow.champion_from"), each.get("whitecrow.champion_until")) for each in tags
+    ]
+
+
+@pytest.mark.parametrize("died", ["before the ledger's end", "before the registry's copy"])
+def test_a_change_that_died_half_way_is_told_to_ledger_and_registry(
+    home, monkeypatch, died
+) -> None:
+    settings = Settings(home=home)
+    append = Ledger.append
+
+    def killed(ledger: Ledger, event: str, *subject: str, **told: object) -> object:
+        if event.endswith(DONE) and died == "before the ledger's end":
+            raise _Killed
+        return append(ledger, event, *subject, **told)
+
+    def not_mirrored(_: object) -> None:
+        raise _Killed
+
+    monkeypatch.setattr(Ledger, "append", killed)
+    with pytest.raises(_Killed):
+        promote(settings, "stream:2", actor="bo", reason="better", mirror=not_mirrored)
+    monkeypatch.undo()
+    mirror = registry_mirror(open_tracking(settings))
+    assert finish_interrupted_change(settings, "stream", mirror) is died.endswith("ledger's end")
+
+    (_, until), (since, ends) = first = _reigns(home)
+    assert until == since is not None
+    assert ends is None
+    assert finish_interrupted_change(settings, "stream", mirror) is False
+    assert _reigns(home) == first
+    told = [(e.event, e.actor, e.reason) for e in Ledger(settings.database).entries("stream")]
+    assert told[-2:] == [
+        ("promoted.intent", "bo", "better"),
+        ("promoted.done", "bo", "better"),
+    ]
+    client = open_tracking(settings).client
+    assert str(client.get_model_version_by_alias("stream", CHAMPION).version) == "2"
+    assert CHALLENGER not in client.get_registered_model("stream").aliases
+    assert ModelStore(home).live.get("stream", alias=CHALLENGER) is None
+
+
+def test_without_mlflow_a_promotion_stands_and_one_line_says_what_is_missing(
+    whitecrow, home, monkeypatch
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("WHITECROW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    done = whitecrow(home, "promote", "stream:2", "--reason", "better", "--json")
+
+    assert (done.code, done.json["version"]) == (0, "2")
+    (line,) = done.err.splitlines()
+    assert "registry alias not set; the live record stands" in line
+    assert f"MLflow at {uri} does not answer: Connection refused." in line
+    assert ModelStore(home).resolve("stream").model_version == "2"

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 
 from flows.kept_rows import CALIBRATION_FILE
 from flows.row_choice import calibration_rows
+from infra.exploration import Exploration
 from infra.ledger import Ledger
 from infra.storage import sha256_file
 from serving.model_store import ModelStore
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.xdist_group("trained")
 MAX_FPR = """
 review = {objective = "max_fpr", max_fpr = 0.05}
 decline = {objective = "max_fpr", max_fpr = 0.01}
+exploration = {rate = 0.1, max_amount = 500}
 """
 
 
@@ -86,6 +88,22 @@ def test_it_serves_the_objectives_of_the_file(recalibrated) -> None:
     assert policy.thresholds.review.achieved.false_positive_rate <= 0.05
     assert answer["thresholds"]["review"]["threshold"] == policy.thresholds.review.threshold
     assert (policy.actor, policy.reason) == ("bo", "fewer alerts")
+
+
+def test_it_lets_through_what_the_file_says_and_the_preview_what_that_costs(recalibrated) -> None:
+    home, answer = recalibrated
+    store, wanted = ModelStore(home), {"rate": 0.1, "max_amount": 500.0}
+    rows = pl.read_parquet(answer["preview_rows"])
+    small = rows.filter((pl.col("new_decision") == 2) & (pl.col("amount") <= 500))
+    created = Ledger(home / "whitecrow.db").entries()[answer["ledger_sequence"] - 1]
+
+    assert store.policy("stream", "1").exploration is None
+    assert store.policy("stream", "2").exploration == Exploration(**wanted)
+    assert answer["exploration"] == created.details["exploration"] == wanted
+    assert answer["impact"]["old"]["explored"] == 0
+    assert small.height > 0
+    assert answer["impact"]["new"]["explored"] == pytest.approx(small.height / 10)
+    assert "approved all the same" in Path(answer["preview"]).read_text()
 
 
 def test_the_training_data_calibrate_with_the_rows_held_out_then(recalibrated, trained) -> None:

@@ -131,6 +131,9 @@ def test_a_table_shorter_than_the_longest_window(refused, recent) -> None:
         ("[prior]\nbase_rate = 1.5", "prior.base_rate"),
         ("[prior]\nbase_rate = 0.01\nestimate = true", "either base_rate"),
         ("[prior]", "either base_rate"),
+        ("exploration = {rate = 0.7}", "exploration.rate: Input should be less than or equal"),
+        ("exploration = {rate = 0.1, max = 5}", "exploration.max: Extra inputs"),
+        ("exploration = true", "exploration: "),
         ("review = ", "is not valid TOML"),
     ],
 )

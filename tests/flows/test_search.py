@@ -46,13 +46,18 @@ def test_a_budget_without_a_search_is_refused():
         read_run_config(None, strategy="erm", seed=None, search_budget=5)
 
 
-def test_the_chosen_strategy_is_trained_and_what_was_tried_is_kept(train, stream, tmp_path):
-    done = train(tmp_path, stream, "--strategy", "auto", "--search-budget", "0.6")
+def test_the_chosen_strategy_is_trained_and_what_was_tried_is_kept(train, tiny, stream, tmp_path):
+    path = tmp_path / "two.toml"
+    search = '[search]\nmembers = ["erm", "focal"]\nn_trials = 1\nbudget_minutes = 10\n'
+    path.write_text(f"{tiny.read_text()}{search}")
+
+    done = train(tmp_path, stream, "--config", path)
 
     assert done.code == 0, done.err
     run = Path(done.json["report"]).parent
     found = json.loads((run / "search" / "search.json").read_text())
     trained = json.loads((run / "training.json").read_text())
+    assert {each["candidate"] for each in found["tried"]} == {"erm", "focal"}
     assert trained["config"]["strategy"] == found["strategy"]
     assert done.json["strategy"] == found["strategy"]["kind"]
     reached = [each["validation_average_precision"] or 0 for each in found["tried"]]

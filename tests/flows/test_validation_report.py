@@ -116,6 +116,15 @@ def test_a_stopped_flow_names_the_rules_with_observed_and_expected(tmp_path: Pat
     assert "not judged" in text
 
 
+def test_accepted_drift_is_told_and_stops_nothing(tmp_path: Path) -> None:
+    accepted = result("label_rate", passed=False, is_drift=True, accepted=True)
+
+    text = text_of(page(tmp_path, outcome(table_results=(accepted,), compared_rows=5000)))
+
+    assert "passed, as its drift was accepted" in text
+    assert re.search(r"at most 5 % \S+ accepted", text)
+
+
 def test_drift_shows_then_and_now(tmp_path: Path) -> None:
     shift = {"unit": "std", "observed": 1.0, "high": 0.5}
     drift = (

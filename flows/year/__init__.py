@@ -1,0 +1,1 @@
+"""A simulated year in production: drift, a new fraud, late labels, and what retraining gave."""

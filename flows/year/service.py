@@ -1,0 +1,101 @@
+"""The service of the simulated year: the real scoring path, in this process, without HTTP."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+import polars as pl
+
+from features.ingestion.conforming import conform
+from flows.year.plan import NAME
+from infra.settings import Settings
+from serving.answers import Answer
+from serving.decisions.opening import open_recording
+from serving.outcomes import OutcomeBook
+from serving.reported_labels import ReportedLabel, TakenLabels
+from serving.request_context import now_microseconds
+from serving.requests import request_rows
+from serving.served_models import ModelSource
+
+_ROWS_AT_ONCE = 200
+
+
+class Refused(RuntimeError):
+    """Raised when a simulated row gets no decision: the simulation and the service disagree."""
+
+
+class YearService:
+    """Decides rows with what is live, writes decisions down, and takes labels.
+
+    Args:
+        settings: Where the state is.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._recording = open_recording(settings)
+        self._source = ModelSource(settings.root, (NAME,), recording=self._recording)
+        self._book = OutcomeBook(settings.root)
+        self._model = self._source.load(self._source.live()[NAME])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._model.close()
+        self._recording.log.close()
+
+    @property
+    def version(self) -> str:
+        """The version that answers."""
+        return self._model.scorer.model_version
+
+    def follow(self) -> None:
+        """Answer from now on with what is live, as a service does that watches the live record."""
+        wanted = self._source.live()[NAME]
+        scorer = self._model.scorer
+        if (wanted.model_version, wanted.policy_version) == (
+            scorer.model_version,
+            scorer.policy_version,
+        ):
+            return
+        before, self._model = self._model, self._source.load(wanted, like=self._model)
+        before.close()
+
+    def decide(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the decision on each row of a table, in order: ``TRANSACTION_ID``, ``decision``.
+
+        Args:
+            rows: Transactions in order of time; what a request does not carry is not read.
+
+        Raises:
+            Refused: If a row gets no decision.
+        """
+        model, contract = self._model, self._model.scorer.bundle.contract
+        table = conform(rows.select(contract.request_columns), contract)
+        types = model.scorer.bundle.feature_set.input_types
+        decisions: list[str] = []
+        for part in table.iter_slices(_ROWS_AT_ONCE):
+            outcomes = model.answer_rows(
+                request_rows(part, contract, types), places=range(part.height)
+            )
+            for outcome in outcomes:
+                if not isinstance(outcome, Answer):
+                    raise Refused(str(outcome))
+                decisions.append(outcome.decision)
+        return rows.select("TRANSACTION_ID", decision=pl.Series(decisions, dtype=pl.String))
+
+    def take_labels(self, labels: Sequence[ReportedLabel]) -> TakenLabels:
+        """Take reports as ``POST /v1/labels`` does."""
+        contract = self._model.scorer.bundle.contract
+        return self._book.take(
+            contract,
+            self._recording.log.secret,
+            labels,
+            feed=self._model.report_labels,
+            now=now_microseconds(),
+        )

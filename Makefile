@@ -9,10 +9,10 @@ INSTALLED := $(VENV)/.installed
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 2 ] && echo $$n || echo 2)
 
 # Hours long, or in need of a generator of load or of a released model.
-LONG_BENCHMARKS := $(foreach name,answers bakeoffs long_training serving,tests/benchmarks/bench_$(name).py)
+LONG_BENCHMARKS := $(foreach name,answers bakeoffs long_training replay serving,tests/benchmarks/bench_$(name).py)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-all check format bench bench-serving lock clean
+.PHONY: help install demo serve test test-all check format bench bench-serving bench-replay lock clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 18
@@ -51,6 +51,10 @@ bench: install ## The benchmarks but for bake-offs and load; prints figures, ass
 
 bench-serving: install ## The service beside bare and mounted references, under load (needs wrk).
 	@cd $(ROOT) && $(BIN)/python tests/benchmarks/bench_serving.py $(ARGS)
+
+# One thread: the same figures on any number of cores, and networks this small gain nothing by more.
+bench-replay: install ## Real data replayed in time order, monitored and retrained (half an hour).
+	@cd $(ROOT) && OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_replay.py $(ARGS)
 
 lock: ## Write requirements.lock anew (needs uv).
 	@cd $(ROOT) && uv pip compile --universal --python-version 3.11 --all-extras --no-header --no-annotate --quiet pyproject.toml -o requirements.lock

@@ -11,10 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from infra.logs import PACKAGES, loggers
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# How fast examples are made is the machine's affair.
+settings.register_profile("whitecrow", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("whitecrow")
 
 
 @dataclass

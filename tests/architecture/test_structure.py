@@ -47,7 +47,7 @@ def test_only_tracking_imports_mlflow() -> None:
         if "import mlflow" in path.read_text("utf-8") or "from mlflow" in path.read_text("utf-8")
     }
 
-    assert importers == {"infra/tracking.py"}
+    assert importers == {"infra/tracking.py", "infra/tracking_registry.py"}
 
 
 @pytest.mark.parametrize(

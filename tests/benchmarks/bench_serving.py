@@ -3,8 +3,9 @@
 *bare* is uvicorn, msgspec and ONNX Runtime: parse the row, run the model, encode. *mounted* is the
 same job as an ASGI application in BentoML with whitecrow's settings, *stock* is it under
 ``@bentoml.api``. whitecrow validates, scores, decides, explains, logs durably and answers. All with
-one worker. Needs wrk. ``--home`` keeps what was trained; ``--steady`` adds 500 requests a second
-for so many seconds, ``--soak`` so many requests and what they do to memory.
+one worker. Needs wrk. ``--home`` keeps what was trained; ``--rounds 0`` leaves the comparison out;
+``--steady`` adds 500 requests a second for so many seconds, in turn with mounted and beside what
+the host took of the processors; ``--soak`` so many requests and what they do to memory.
 """
 
 import argparse
@@ -41,6 +42,8 @@ from serving.verification import load_scorer
 HOST = "127.0.0.1"
 CARDS, STREAM = "creditcard", "simulated_stream"
 STOPPED_SHARE = 0.002
+_STEADY_RATE = 500
+_SLICE_SECONDS = 30
 N_BODIES = 20_000
 BATCH = 1_000
 QUICK = """
@@ -278,51 +281,90 @@ def main() -> None:
         cards, stream = (load_scorer(ModelStore(home), name) for name in (CARDS, STREAM))
         of_cards = bodies_of(cards, given.data / "creditcard.parquet", scratch)
         of_stream = bodies_of(stream, home / "stream.parquet", scratch)
-        single = Runs(given.seconds, given.connections, scratch)
-        looking_back = Runs(given.seconds, given.connections, scratch)
-        batches = Runs(given.seconds, given.connections, scratch)
-        alone = []
-        for _ in range(given.rounds):
-            for kind in ("bare", "mounted", "stock"):
-                with reference(kind, cards, home) as url:
-                    single.load(kind, url, of_cards.wrapped if kind == "stock" else of_cards.usual)
-            with service(CARDS, home) as (url, _):
-                single.load("whitecrow, 0.2 % with reasons", url, of_cards.usual)
-                single.load("whitecrow, all with reasons", url, of_cards.stopped)
-                batches.load("whitecrow", f"{url}/batch", of_cards.batches, connections=2)
-            alone.append(batch_reference(cards, of_cards.batches, seconds=given.seconds / 2))
-            with reference("mounted", stream, home) as url:
-                looking_back.load("mounted", url, of_stream.usual)
-            with service(STREAM, home) as (url, _):
-                looking_back.load("whitecrow", url, of_stream.usual)
-        print(f"creditcard, single rows\n\n{single.table('mounted')}\n")
-        width = len(stream.bundle.contract.velocity_features)
-        print(
-            f"simulated_stream, {width} features over time on SQLite\n\n"
-            f"{looking_back.table('mounted')}\n"
-        )
-        rows = batches.median("whitecrow", _rate) * BATCH
-        ratio = rows / statistics.median(alone)
-        print(
-            f"batches of {BATCH:,}: {rows:,.0f} rows/s, {ratio:.2f} of decode, model, encode alone"
-        )
+        if given.rounds:
+            _side_by_side(given, home, scratch, (cards, of_cards), (stream, of_stream))
         if given.steady:
-            _steady(home, of_cards.usual, seconds=given.steady)
+            _steady(home, cards, of_cards.usual, seconds=given.steady)
         if given.soak:
             _soak(home, of_cards.usual, n_requests=given.soak, scratch=scratch)
 
 
-def _steady(home: Path, bodies: Path, *, seconds: float) -> None:
-    with service(CARDS, home) as (url, _):
-        port = int(url.split(":")[2].split("/")[0])
-        lines = bodies.read_text().splitlines()
-        found = at_a_steady_rate(
-            HOST, port, "/v1/score", lines, rate=500, seconds=seconds, first_id=0
-        )
+def _side_by_side(
+    given: argparse.Namespace,
+    home: Path,
+    scratch: Path,
+    of_cards: tuple[Scorer, Bodies],
+    of_stream: tuple[Scorer, Bodies],
+) -> None:
+    (cards, card_bodies), (stream, stream_bodies) = of_cards, of_stream
+    single = Runs(given.seconds, given.connections, scratch)
+    looking_back = Runs(given.seconds, given.connections, scratch)
+    batches = Runs(given.seconds, given.connections, scratch)
+    alone = []
+    for _ in range(given.rounds):
+        for kind in ("bare", "mounted", "stock"):
+            with reference(kind, cards, home) as url:
+                single.load(
+                    kind, url, card_bodies.wrapped if kind == "stock" else card_bodies.usual
+                )
+        with service(CARDS, home) as (url, _):
+            single.load("whitecrow, 0.2 % with reasons", url, card_bodies.usual)
+            single.load("whitecrow, all with reasons", url, card_bodies.stopped)
+            batches.load("whitecrow", f"{url}/batch", card_bodies.batches, connections=2)
+        alone.append(batch_reference(cards, card_bodies.batches, seconds=given.seconds / 2))
+        with reference("mounted", stream, home) as url:
+            looking_back.load("mounted", url, stream_bodies.usual)
+        with service(STREAM, home) as (url, _):
+            looking_back.load("whitecrow", url, stream_bodies.usual)
+    print(f"creditcard, single rows\n\n{single.table('mounted')}\n")
+    width = len(stream.bundle.contract.velocity_features)
     print(
-        f"500 a second for {seconds:,.0f} s: {found.n_requests:,} answered, {found.n_failed} "
-        f"failed, p50 {found.p50:.2f} ms, p99 {found.p99:.2f} ms, p99.9 {found.p999:.2f} ms"
+        f"simulated_stream, {width} features over time on SQLite\n\n"
+        f"{looking_back.table('mounted')}\n"
     )
+    rows = batches.median("whitecrow", _rate) * BATCH
+    ratio = rows / statistics.median(alone)
+    print(f"batches of {BATCH:,}: {rows:,.0f} rows/s, {ratio:.2f} of decode, model, encode alone")
+
+
+def _steady(home: Path, scorer: Scorer, bodies: Path, *, seconds: float) -> None:
+    lines = bodies.read_text().splitlines()
+    slices: list[tuple[Load, float, Load, float]] = []
+    with service(CARDS, home) as (url, _), reference("mounted", scorer, home) as mounted:
+        first_id = time.time_ns() // 1_000
+        while len(slices) * _SLICE_SECONDS < seconds:
+            found = []
+            for target, length in ((url, _SLICE_SECONDS), (mounted, _SLICE_SECONDS / 3)):
+                first_id += 10_000_000
+                before = psutil.cpu_times()
+                load = at_a_steady_rate(
+                    target,
+                    lines,
+                    rate=_STEADY_RATE,
+                    seconds=length,
+                    first_id=first_id,
+                )
+                found += [load, _stolen(before, psutil.cpu_times())]
+            slices.append((found[0], found[1], found[2], found[3]))
+    loads = [each[0] for each in slices]
+    print(
+        f"{_STEADY_RATE} a second, {len(slices)} times {_SLICE_SECONDS} s, in turn with mounted: "
+        f"{sum(each.n_requests for each in loads):,} answered, "
+        f"{sum(each.n_failed for each in loads)} failed\n\n"
+        "| p50, ms | p99, ms | stolen | mounted: p50, ms | p99, ms | stolen |\n"
+        "| ---: | ---: | ---: | ---: | ---: | ---: |"
+    )
+    for own, stolen, other, stolen_there in sorted(slices, key=lambda each: each[1]):
+        print(
+            f"| {own.p50:.2f} | {own.p99:.2f} | {stolen:.1%} "
+            f"| {other.p50:.2f} | {other.p99:.2f} | {stolen_there:.1%} |"
+        )
+
+
+def _stolen(before: Any, after: Any) -> float:
+    """Return which share of the processors' time the machine below took for others."""
+    spent = [late - early for early, late in zip(before, after, strict=True)]
+    return float((after.steal - before.steal) / sum(spent))
 
 
 def _soak(home: Path, bodies: Path, *, n_requests: int, scratch: Path) -> None:

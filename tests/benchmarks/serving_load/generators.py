@@ -12,10 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import numpy as np
 
 _ID = "@ID@"
 """In a body: replaced by a number that no other request of the run has."""
+
+_NO_ANSWER = 0
+"""Stands for the status of a request without an answer."""
 
 _SCRIPT = """
 local bodies = {}
@@ -73,25 +77,22 @@ def as_fast_as_it_goes(
 
 
 async def _ask(
-    host: str, port: int, path: str, queue: "asyncio.Queue[tuple[float, bytes] | None]", log: "_Log"
+    session: aiohttp.ClientSession,
+    url: str,
+    queue: "asyncio.Queue[tuple[float, bytes] | None]",
+    log: "_Log",
 ) -> None:
-    reader, writer = await asyncio.open_connection(host, port)
     while (item := await queue.get()) is not None:
         due, body = item
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
-        writer.write(head.encode() + body)
-        status, length = int((await reader.readline()).split()[1]), 0
-        while (line := await reader.readline()) != b"\r\n":
-            if line.lower().startswith(b"content-length:"):
-                length = int(line.split(b":")[1])
-        await reader.readexactly(length)
+        try:
+            async with session.post(url, data=body) as response:
+                await response.read()
+                status = response.status
+        except aiohttp.ClientError:
+            status = _NO_ANSWER
         # From when it was due: a server that stalls is not forgiven the requests it held up.
         log.milliseconds.append((time.perf_counter() - due) * 1e3)
         log.statuses[status] += 1
-    writer.close()
 
 
 class _Log:
@@ -101,9 +102,7 @@ class _Log:
 
 
 def at_a_steady_rate(
-    host: str,
-    port: int,
-    path: str,
+    url: str,
     bodies: Sequence[str],
     *,
     rate: float,
@@ -116,19 +115,22 @@ def at_a_steady_rate(
     async def run() -> _Log:
         log = _Log()
         queue: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
-        asking = [
-            asyncio.create_task(_ask(host, port, path, queue, log)) for _ in range(connections)
-        ]
-        begun = time.perf_counter()
-        for number in range(int(rate * seconds)):
-            due = begun + number / rate
-            if (wait := due - time.perf_counter()) > 0:
-                await asyncio.sleep(wait)
-            body = bodies[number % len(bodies)].replace(_ID, str(first_id + number))
-            queue.put_nowait((due, body.encode()))
-        for _ in asking:
-            queue.put_nowait(None)
-        await asyncio.gather(*asking)
+        headers = {"Content-Type": "application/json"}
+        connector = aiohttp.TCPConnector(limit=connections)
+        async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+            asking = [
+                asyncio.create_task(_ask(session, url, queue, log)) for _ in range(connections)
+            ]
+            begun = time.perf_counter()
+            for number in range(int(rate * seconds)):
+                due = begun + number / rate
+                if (wait := due - time.perf_counter()) > 0:
+                    await asyncio.sleep(wait)
+                body = bodies[number % len(bodies)].replace(_ID, str(first_id + number))
+                queue.put_nowait((due, body.encode()))
+            for _ in asking:
+                queue.put_nowait(None)
+            await asyncio.gather(*asking)
         return log
 
     begun = time.perf_counter()

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 import psutil
+from uvicorn import Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 GRACE_SECONDS = 2.0
@@ -29,7 +30,8 @@ _GRACE_LOOKS = 20
 _EMPTYING_SECONDS = 0.5
 _LOOK_SECONDS = 0.001
 # struct tcp_info of Linux: of a listening socket, tcpi_unacked is the length of its queue.
-_TCP_INFO_BYTES, _TCPI_UNACKED_AT = 104, 24
+_TCP_INFO_BYTES, _TCPI_STATE_AT, _TCPI_UNACKED_AT = 104, 0, 24
+_TCP_LISTEN = 10
 
 _Handler = Callable[[int, FrameType | None], Any]
 
@@ -71,27 +73,49 @@ class DrainingHttp(HttpToolsProtocol):
 def refuse_connections_when_told_to_end() -> None:
     """Close the door of this process's server before a signal ends it.
 
-    To be called on the event loop of a running server, in the main thread.
+    A process whose server has not started yet ends at once. uvicorn would start it first and
+    listen again on a socket that another worker has shut, where nobody answers.
+
+    To be called on the event loop of a server that runs or starts, in the main thread.
     """
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         before = signal.getsignal(number)
-        if callable(before):
-            signal.signal(number, _door_closer(loop, before))
+        if not callable(before):
+            continue
+        signal.signal(number, _door_closer(loop, before))
+        server = _server_behind(before)
+        if server is not None and server.should_exit and not server.started:
+            # It was told in the moment before.
+            _end_by(number)
 
 
 def _door_closer(loop: asyncio.AbstractEventLoop, then: _Handler) -> _Handler:
+    server = _server_behind(then)
     is_ending = False
 
     def end(number: int, frame: FrameType | None) -> None:
         nonlocal is_ending
-        if is_ending:
+        if server is not None and not server.started:
+            _end_by(number)
+        elif is_ending:
             then(number, frame)
-            return
-        is_ending = True
-        loop.call_soon_threadsafe(_Door(loop, lambda: then(number, None)).close)
+        else:
+            is_ending = True
+            loop.call_soon_threadsafe(_Door(loop, lambda: then(number, None)).close)
 
     return end
+
+
+def _server_behind(handler: _Handler) -> Server | None:
+    """Return the server that a signal would end: uvicorn's handler is a method of it."""
+    server = getattr(handler, "__self__", None)
+    return server if isinstance(server, Server) else None
+
+
+def _end_by(number: int) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
 
 class _Door:
@@ -112,8 +136,10 @@ class _Door:
         """Refuse connections from now on, let in those that were made, and end the server."""
         self._sockets = [socket.socket(fileno=os.dup(number)) for number in _listening()]
         for each in self._sockets:
-            # The kernel holds back who knocks now, and refuses them when the door is closed.
-            each.listen(0)
+            # Another worker may have shut it since: to listen would open it again.
+            if _is_open(each):
+                # The kernel holds back who knocks now, and refuses them when the door is closed.
+                each.listen(0)
         self._give_up_at = self._loop.time() + _EMPTYING_SECONDS
         self._close_when_empty()
 
@@ -138,13 +164,25 @@ def _listening() -> list[int]:
     return [each.fd for each in connections if each.status == psutil.CONN_LISTEN]
 
 
+def _is_open(listening: socket.socket) -> bool:
+    """Return whether it still listens; True where nobody can tell."""
+    about = _tcp_info(listening)
+    return about is None or about[_TCPI_STATE_AT] == _TCP_LISTEN
+
+
 def _queue_length(listening: socket.socket) -> int:
     """Return how many connections have been made and not let in; 0 where nobody can tell."""
-    if not hasattr(socket, "TCP_INFO"):
-        return 0
-    try:
-        about = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-    except OSError:
+    about = _tcp_info(listening)
+    if about is None:
         return 0
     (length,) = struct.unpack_from("I", about, _TCPI_UNACKED_AT)
     return int(length)
+
+
+def _tcp_info(listening: socket.socket) -> bytes | None:
+    if not hasattr(socket, "TCP_INFO"):
+        return None
+    try:
+        return listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    except OSError:
+        return None

@@ -4,10 +4,14 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from serving.draining import refuse_connections_when_told_to_end
+from serving.launch import free_port
 
 
 @pytest.fixture
@@ -49,3 +53,53 @@ def test_who_has_knocked_is_let_in_and_who_comes_later_is_refused() -> None:
         return answers, is_refused
 
     assert asyncio.run(serve()) == ([b"let in"] * 5, True)
+
+
+# A worker that starts: it says so, and its models take until somebody removes the file.
+STARTING = """
+import asyncio, pathlib, socket, sys
+import uvicorn
+from serving.draining import refuse_connections_when_told_to_end
+
+loading = pathlib.Path(sys.argv[2])
+
+async def application(scope, receive, send):
+    watches_at_once = sys.argv[3] == "watching"
+    if watches_at_once:
+        refuse_connections_when_told_to_end()
+    print("starting", flush=True)
+    while loading.exists():
+        await asyncio.sleep(0.01)
+    if not watches_at_once:
+        refuse_connections_when_told_to_end()
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+config = uvicorn.Config(application, lifespan="on", log_config=None)
+uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+"""
+
+
+@pytest.mark.parametrize("moment", ["watching", "not yet watching"])
+def test_a_worker_that_still_starts_does_not_open_what_another_has_shut(
+    moment: str, tmp_path: Path
+) -> None:
+    loading = tmp_path / "loading"
+    loading.touch()
+    # A port of one's own choice, as services have: the kernel takes one that it chose itself back.
+    address = ("127.0.0.1", free_port())
+    with socket.create_server(address) as shared:
+        number = shared.fileno()
+        command = [sys.executable, "-c", STARTING, str(number), str(loading), moment]
+        with subprocess.Popen(command, pass_fds=[number], stdout=subprocess.PIPE) as worker:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == b"starting\n"
+            shared.shutdown(socket.SHUT_RD)
+            worker.send_signal(signal.SIGTERM)
+            loading.unlink()
+            assert worker.wait(30) == -signal.SIGTERM
+
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=10)

@@ -135,12 +135,12 @@ def _show(facts: dict[str, Any]) -> None:
     console.print("[bold]Where things are[/] (once in a shell: source .venv/bin/activate)")
     console.print(f"  report          {facts['report']}")
     console.print(f"  experiments     mlflow ui --backend-store-uri {facts['mlflow']}")
-    console.print(f"  what was before {facts['state']}")
-    console.print(
-        f"  the service     WHITECROW_STATE_URI={facts['state']} whitecrow serve --model {NAME}"
-    )
+    console.print("[bold]The service[/] (its state for every command that follows, in that shell)")
+    console.print(f"  export WHITECROW_STATE_URI={facts['state']}")
+    console.print(f"  whitecrow serve --model {NAME}")
     console.print("[bold]On your own data[/]")
     console.print("  whitecrow contract draft DATA --label COLUMN --out mine.toml")
     console.print("  whitecrow train DATA --contract mine.toml")
     console.print("  whitecrow serve")
+    console.print("  then labels, datasets, retraining, monitoring: README, 10. Keep it fresh")
     console.print(f"\nDone in {facts['seconds']} s.")

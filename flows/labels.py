@@ -69,6 +69,7 @@ class ImportedLabels:
         unknown: No event of that id is known; kept for when it arrives.
         contradictory: Of the last three, those that say another label than a report of the very
             same moment does; the positive one counts.
+        state: The online state that took them; None where no feature of the model looks back.
     """
 
     name: str
@@ -78,6 +79,12 @@ class ImportedLabels:
     duplicates: int
     unknown: int
     contradictory: int
+    state: str | None
+
+    @property
+    def all_are_unknown(self) -> bool:
+        """Whether the state has seen none of the rows, as where it is another than a service's."""
+        return self.unknown > 0 and self.accepted + self.duplicates == 0
 
     def to_json(self) -> dict[str, Any]:
         """Return it as one JSON object; the rows left out counted, and listed."""
@@ -108,6 +115,7 @@ def import_labels(settings: Settings, source: str, reference: str) -> ImportedLa
     secret, book = read_log_secret(settings.keys, settings.log_secret), OutcomeBook(settings.root)
     taken: list[TakenLabels] = []
     with _opened_state(settings, contract) as state:
+        location = None if state is None else state.location
         feed: Feed = (lambda _: None) if state is None else state.report_labels
         for part in labels_of_table.reports.iter_slices(_AT_ONCE):
             labels = _labels_of(part)
@@ -120,6 +128,7 @@ def import_labels(settings: Settings, source: str, reference: str) -> ImportedLa
         duplicates=sum(each.duplicates for each in taken),
         unknown=sum(each.unknown for each in taken),
         contradictory=sum(each.contradictory for each in taken),
+        state=location,
     )
 
 

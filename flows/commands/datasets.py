@@ -53,4 +53,5 @@ def build(
         print_json(built.to_json())
         return
     console.print(summary(built))
-    console.print(f"Next: whitecrow retrain {built.description.model} --data {out}")
+    if built.is_enough:
+        console.print(f"Next: whitecrow retrain {built.description.model} --data {out}")

@@ -34,8 +34,13 @@ def import_file(
     console.print(
         f"{done.read:,} labels read for {done.name}: {done.accepted:,} accepted, "
         f"{done.duplicates:,} known before, {done.unknown:,} of rows not seen yet, "
-        f"{len(done.left_out):,} left out"
+        f"{len(done.left_out):,} left out" + (f"; in {done.state}" if done.state else "")
     )
+    if done.all_are_unknown:
+        console.print(
+            "None of these rows is in that state. If a service that keeps another one answered "
+            "them (WHITECROW_STATE_URI), import them once more with the same setting."
+        )
     if done.contradictory:
         console.print(
             f"{done.contradictory:,} say another label than a report of the very same moment: the "

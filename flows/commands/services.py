@@ -10,7 +10,7 @@ from flows.commands.options import AsJson
 from infra.errors import InputError
 from infra.settings import Settings
 
-_DEMO_ROWS, _YEAR_ROWS = 150_000, 200_000
+_DEMO_ROWS = 150_000
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -23,7 +23,7 @@ def demo(
     rows: Annotated[
         int | None,
         typer.Option(
-            help=f"Simulated transactions; default: {_DEMO_ROWS}, of a year {_YEAR_ROWS}.",
+            help=f"Simulated transactions; default: {_DEMO_ROWS}, and more of a year.",
             min=20_000,
         ),
     ] = None,
@@ -42,7 +42,7 @@ def demo(
     new, a bad challenger, a rollback; what came of them is one page.
     """
     if year:
-        _simulate_year(rows or _YEAR_ROWS, seed, out, as_json=as_json)
+        _simulate_year(rows, seed, out, as_json=as_json)
         return
     if out is not None:
         raise InputError("--out is for --year; a demonstration without it uses WHITECROW_HOME.")
@@ -51,13 +51,14 @@ def demo(
     run_demo(Settings(), n_rows=rows or _DEMO_ROWS, seed=seed, as_json=as_json)
 
 
-def _simulate_year(rows: int, seed: int, out: Path | None, *, as_json: bool) -> None:
+def _simulate_year(rows: int | None, seed: int, out: Path | None, *, as_json: bool) -> None:
     if out is None:
         raise InputError("--year needs --out FOLDER: a new one, for state, tables and pages.")
     from flows.year.plan import YearPlan
     from flows.year.run import run_year
 
-    outcome = run_year(YearPlan(rows=rows, seed=seed), out)
+    plan = YearPlan(seed=seed) if rows is None else YearPlan(rows=rows, seed=seed)
+    outcome = run_year(plan, out)
     if as_json:
         print_json(outcome.to_json())
     else:

@@ -60,6 +60,7 @@ class BuiltDataset:
         description: What the file says of itself.
         model_version: The version that its columns are of.
         coverage: What is in it and what is not.
+        rows_wanted: What the contract expects of a table to train on, at least.
     """
 
     file: Path
@@ -67,6 +68,12 @@ class BuiltDataset:
     description: ServedTable
     model_version: str
     coverage: Coverage
+    rows_wanted: int = 0
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether a training would take it, by its size."""
+        return self.coverage.kept >= self.rows_wanted
 
     def to_json(self) -> dict[str, Any]:
         """Return it as one JSON object."""
@@ -130,7 +137,12 @@ def build_dataset(
             if description is None:
                 raise EmptyDataset(_nothing(asked, coverage))
             built = BuiltDataset(
-                asked.out, sha256_file(staging), description, resolved.model_version, coverage
+                asked.out,
+                sha256_file(staging),
+                description,
+                resolved.model_version,
+                coverage,
+                rows_wanted=_rows_wanted(contract),
             )
             # Before the file takes its place: what is there is in the ledger.
             Ledger(settings.database).append(
@@ -162,9 +174,19 @@ def summary(built: BuiltDataset) -> str:
     ]
     if left_out:
         lines.append(f"Left out: {', '.join(left_out)}")
+    if not built.is_enough:
+        lines.append(
+            f"The contract expects {built.rows_wanted:,} rows or more: a training refuses fewer. "
+            "Take a longer window, or wait for labels"
+        )
     if coverage.erased:
         lines.append(f"Of {coverage.erased:,} rows nobody can read what is personal any more")
     return "\n".join(lines)
+
+
+def _rows_wanted(contract: Contract) -> int:
+    rows = contract.expectations.table.rows
+    return 0 if rows is None or rows.min is None else int(rows.min)
 
 
 def _groups(

@@ -18,6 +18,7 @@ from flows.gate.page import render_verdict
 from flows.gate.rows import JudgedRows, Period, judged_rows
 from flows.gate.rule import GateRule, rule_of
 from flows.gate.verdict import Judgement, Verdict, contender_json, outcome_of
+from flows.progress import say
 from flows.run_folder import write_json
 from flows.workspace import Workspace
 from infra.errors import InputError
@@ -77,6 +78,7 @@ def judge_challenger(settings: Settings, request: JudgeRequest) -> Verdict:
     _check(request)
     workspace = Workspace.open(settings)
     champion, challenger = find_contenders(settings, request.name, request.challenger)
+    say("judging", f"{challenger.words} against {champion.words}")
     rule = request.rule or rule_of(settings, request.name)
     period = Period(request.as_of, request.since, request.until)
     judged = judged_rows(champion, challenger, request.data, period)

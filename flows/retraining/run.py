@@ -10,6 +10,7 @@ from typing import Any
 from flows.locks import one_at_a_time
 from flows.orchestration import start_orchestration
 from flows.outcome import TrainingOutcome
+from flows.progress import say
 from flows.request import TrainRequest
 from flows.retraining.book import RetrainBook, RetrainEntry
 from flows.retraining.failure import stopped
@@ -38,6 +39,10 @@ def run_retraining(request: RetrainRequest, settings: Settings) -> RetrainOutcom
     """
     Workspace.open(settings)
     with _alone(settings, request.name, request.actor):
+        say(
+            "retraining",
+            f"{request.name} on {', '.join(request.data) or 'the data of its champion'}",
+        )
         plan = plan_retraining(settings, request)
         book = RetrainBook(settings, request.name)
         known = None if request.again else book.find(plan.key)
@@ -67,6 +72,7 @@ def resume_retraining(name: str, settings: Settings, *, actor: str) -> RetrainOu
             )
         run = book.run_of(entry)
         require_same_code(run, read_record(run))
+        say("retraining", f"{name} goes on in {run.root.name}")
         return _carried_out(settings, book, entry)
 
 

@@ -3,6 +3,8 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+import polars as pl
+
 from flows.backfill import backfill_table, summary
 from flows.gate.rule import keep_rule
 from flows.outcome import TrainingOutcome
@@ -22,9 +24,9 @@ from flows.year.labels import LabelDesk
 from flows.year.month import Office
 from flows.year.oracles import Oracles
 from flows.year.plan import NAME
-from flows.year.service import YearService
 from flows.year.world import World
 from infra.settings import Settings
+from serving.in_process import InProcessService
 from serving.model_references import ResolvedModel
 from serving.model_store import ModelStore
 from serving.verification import load_resolved
@@ -65,7 +67,7 @@ def serve_the_year(office: Office) -> None:
     """Decide month by month, with what the begin of each month brings; end with every label in."""
     plan = office.world.plan
     desk = LabelDesk(office.world.stream, asked_days=plan.asked_days)
-    with YearService(office.settings) as service:
+    with InProcessService(office.settings, NAME) as service:
         for month in plan.months:
             now, end = plan.begin(month), plan.begin(month + 1)
             if month == plan.new_fraud_month:
@@ -88,7 +90,7 @@ def serve_the_year(office: Office) -> None:
 
 
 def _serve(
-    service: YearService, desk: LabelDesk, world: World, since: datetime, until: datetime
+    service: InProcessService, desk: LabelDesk, world: World, since: datetime, until: datetime
 ) -> None:
     """Serve ``[since, until)`` day by day.
 
@@ -99,11 +101,18 @@ def _serve(
     while day < until:
         end = min(day + _DAY, until)
         _take_labels(service, desk, day, end)
-        desk.note(service.decide(world.between(day, end)))
+        desk.note(_decided(service, world.between(day, end)))
         day = end
 
 
-def _take_labels(service: YearService, desk: LabelDesk, since: datetime, until: datetime) -> None:
+def _decided(service: InProcessService, rows: pl.DataFrame) -> pl.DataFrame:
+    decisions = [answer.decision for answer in service.decide(rows)]
+    return rows.select("TRANSACTION_ID", decision=pl.Series(decisions, dtype=pl.String))
+
+
+def _take_labels(
+    service: InProcessService, desk: LabelDesk, since: datetime, until: datetime
+) -> None:
     due = desk.due(since, until)
     if due:
         service.take_labels(due)

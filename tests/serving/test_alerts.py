@@ -189,6 +189,24 @@ def test_two_reports_of_one_moment_are_said_to_contradict(
     assert "1 say another label than a report of the very same moment" in said
 
 
+def test_labels_for_another_state_than_the_services_are_said_to_be_of_no_row_in_it(
+    settings, three, tmp_path, capsys, monkeypatch
+) -> None:
+    file = outcomes(tmp_path, id=[2, 3], label=[1, 0])
+    monkeypatch.setenv("WHITECROW_STATE_URI", str(tmp_path / "another.db"))
+    whitecrow(settings, "labels", "import", file, "--model", "corner")
+    elsewhere = "".join(capsys.readouterr().out.split())
+    monkeypatch.delenv("WHITECROW_STATE_URI")
+    whitecrow(settings, "labels", "import", file, "--model", "corner")
+    there = "".join(capsys.readouterr().out.split())
+
+    assert "2ofrowsnotseenyet,0leftout;in" in elsewhere
+    assert "another.db" in elsewhere
+    assert "importthemoncemorewiththesamesetting" in elsewhere
+    assert "0ofrowsnotseenyet" in there
+    assert "samesetting" not in there
+
+
 def test_a_later_report_changes_an_outcome_and_an_earlier_one_does_not(
     settings, three, tmp_path
 ) -> None:

@@ -16,7 +16,8 @@ from infra.settings import Settings
 from replay_evidence.figures import Figures, decided_by_both, figures_of
 from replay_evidence.office import Judged, Looked, Office
 from replay_evidence.streams import Stream
-from replay_evidence.traffic import Traffic
+from replay_evidence.traffic import decide, report_labels
+from serving.in_process import InProcessService
 from serving.model_references import ResolvedModel
 
 _KIB_PER_MIB = 1024
@@ -94,22 +95,22 @@ def replay(
     periods: list[Period] = []
     decided: list[pl.DataFrame] = []
     compared: list[pl.DataFrame] = []
-    with Traffic(settings, stream) as traffic:
+    with InProcessService(settings, stream.name) as service:
         for at in stream.served:
             looked = judged = None
             if at > stream.starts:
                 # Dated when their delay is over: whoever asks as of an earlier moment sees none.
-                traffic.take_labels(decided[-1])
+                report_labels(service, stream, decided[-1])
                 looked, judged = office.look_back(at), office.retrain(at)
-                traffic.follow()
-            decided.append(traffic.decide(stream.between(at, at + 1)))
+                service.follow()
+            decided.append(decide(service, stream.between(at, at + 1)))
             both = decided_by_both(settings, decided[-1], frozen)
-            if traffic.version != frozen.model_version:
+            if service.version != frozen.model_version:
                 compared.append(both)
             name = stream.label_of_period(at)
-            periods.append(Period(name, traffic.version, figures_of(both), looked, judged))
+            periods.append(Period(name, service.version, figures_of(both), looked, judged))
             on_period(periods[-1])
-        traffic.take_labels(decided[-1])
+        report_labels(service, stream, decided[-1])
     return Replayed(
         periods,
         figures_of(pl.concat(compared)) if compared else None,

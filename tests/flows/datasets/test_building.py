@@ -537,3 +537,21 @@ def test_labels_are_written_as_the_contract_writes_them(
     contract = parse_contract(SHOP | {"label": label, "expectations": rule}, source="tests")
 
     assert label_values(contract) == values
+
+
+@pytest.mark.parametrize(("wanted", "is_enough"), [(3, False), (2, True)])
+def test_a_table_that_no_training_would_take_says_so_instead_of_a_next_command(
+    settings: Settings, tmp_path: Path, wanted: int, is_enough: bool
+) -> None:
+    contract = CORNER | {"expectations": {"table": {"rows": {"min": wanted}}}}
+    answered(settings, orders(2), contract)
+    reported(settings, (1, 0, NOON), (2, 1, NOON), contract=contract)
+    out = str(tmp_path / "rows.parquet")
+
+    done = CliRunner(env={"WHITECROW_HOME": str(settings.root)}).invoke(
+        app, ["dataset", "build", "corner", "--out", out, "--as-of", LATER.isoformat()]
+    )
+
+    said = " ".join(done.stdout.split())
+    assert ("expects 3 rows or more: a training refuses fewer" in said) is not is_enough
+    assert ("Next: whitecrow retrain corner" in said) is is_enough

@@ -1,4 +1,7 @@
-"""The service of the simulated year: the real scoring path, in this process, without HTTP."""
+"""The service without HTTP: the real scoring path and the decision log, in this process.
+
+For simulations and replays, which decide more rows than anybody wants to send.
+"""
 
 from collections.abc import Sequence
 from types import TracebackType
@@ -7,7 +10,6 @@ from typing import Self
 import polars as pl
 
 from features.ingestion.conforming import conform
-from flows.year.plan import NAME
 from infra.settings import Settings
 from serving.answers import Answer
 from serving.decisions.opening import open_recording
@@ -20,22 +22,24 @@ from serving.served_models import ModelSource
 _ROWS_AT_ONCE = 200
 
 
-class Refused(RuntimeError):
-    """Raised when a simulated row gets no decision: the simulation and the service disagree."""
+class RowRefused(RuntimeError):
+    """Raised when a row gets no decision."""
 
 
-class YearService:
+class InProcessService:
     """Decides rows with what is live, writes decisions down, and takes labels.
 
     Args:
         settings: Where the state is.
+        name: Of the model.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._name = name
         self._recording = open_recording(settings)
-        self._source = ModelSource(settings.root, (NAME,), recording=self._recording)
+        self._source = ModelSource(settings.root, (name,), recording=self._recording)
         self._book = OutcomeBook(settings.root)
-        self._model = self._source.load(self._source.live()[NAME])
+        self._model = self._source.load(self._source.live()[name])
 
     def __enter__(self) -> Self:
         return self
@@ -56,7 +60,7 @@ class YearService:
 
     def follow(self) -> None:
         """Answer from now on with what is live, as a service does that watches the live record."""
-        wanted = self._source.live()[NAME]
+        wanted = self._source.live()[self._name]
         scorer = self._model.scorer
         if (wanted.model_version, wanted.policy_version) == (
             scorer.model_version,
@@ -66,28 +70,26 @@ class YearService:
         before, self._model = self._model, self._source.load(wanted, like=self._model)
         before.close()
 
-    def decide(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return the decision on each row of a table, in order: ``TRANSACTION_ID``, ``decision``.
+    def decide(self, rows: pl.DataFrame) -> list[Answer]:
+        """Return what the service answers to each row of a table, in order.
 
         Args:
-            rows: Transactions in order of time; what a request does not carry is not read.
+            rows: In order of time; what a request does not carry is not read.
 
         Raises:
-            Refused: If a row gets no decision.
+            RowRefused: If a row gets no decision.
         """
         model, contract = self._model, self._model.scorer.bundle.contract
         table = conform(rows.select(contract.request_columns), contract)
         types = model.scorer.bundle.feature_set.input_types
-        decisions: list[str] = []
+        answers: list[Answer] = []
         for part in table.iter_slices(_ROWS_AT_ONCE):
-            outcomes = model.answer_rows(
-                request_rows(part, contract, types), places=range(part.height)
-            )
-            for outcome in outcomes:
+            sent = request_rows(part, contract, types)
+            for outcome in model.answer_rows(sent, places=range(part.height)):
                 if not isinstance(outcome, Answer):
-                    raise Refused(str(outcome))
-                decisions.append(outcome.decision)
-        return rows.select("TRANSACTION_ID", decision=pl.Series(decisions, dtype=pl.String))
+                    raise RowRefused(str(outcome))
+                answers.append(outcome)
+        return answers
 
     def take_labels(self, labels: Sequence[ReportedLabel]) -> TakenLabels:
         """Take reports as ``POST /v1/labels`` does."""

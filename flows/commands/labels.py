@@ -33,7 +33,7 @@ def import_file(
         return
     console.print(
         f"{done.read:,} labels read for {done.name}: {done.accepted:,} accepted, "
-        f"{done.duplicates:,} known before, {done.unknown:,} of rows not seen yet, "
+        f"{done.duplicates:,} known before, {done.unknown:,} of rows that the state does not hold, "
         f"{len(done.left_out):,} left out" + (f"; in {done.state}" if done.state else "")
     )
     if done.all_are_unknown:

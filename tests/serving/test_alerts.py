@@ -200,10 +200,10 @@ def test_labels_for_another_state_than_the_services_are_said_to_be_of_no_row_in_
     whitecrow(settings, "labels", "import", file, "--model", "corner")
     there = "".join(capsys.readouterr().out.split())
 
-    assert "2ofrowsnotseenyet,0leftout;in" in elsewhere
+    assert "2ofrowsthatthestatedoesnothold,0leftout;in" in elsewhere
     assert "another.db" in elsewhere
     assert "importthemoncemorewiththesamesetting" in elsewhere
-    assert "0ofrowsnotseenyet" in there
+    assert "0ofrowsthatthestatedoesnothold" in there
     assert "samesetting" not in there
 
 

@@ -7,14 +7,30 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import InputError
-from infra.ledger import Ledger
+from infra.ledger import open_ledger
 from infra.settings import Settings
 from infra.storage import sha256_file
-from serving.decisions.chain import verify_groups
+from serving.decisions.chain import Group, verify_groups
 from serving.decisions.export import GROUPS_SUFFIX, decisions_of, write_decisions, write_groups
 from serving.decisions.opening import open_store
 from serving.decisions.record import DecisionRecord
 from serving.decisions.store import DecisionStore
+
+
+@dataclass(frozen=True, slots=True)
+class ChainEnd:
+    """Where a writer's chain stood at the end of a day that left the log.
+
+    Attributes:
+        number: Of its last group there.
+        last_sequence: Of its last decision there.
+        digest: Of that group, in hexadecimal.
+    """
+
+    writer_id: str
+    number: int
+    last_sequence: int
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +44,7 @@ class RetiredSegment:
         sha256: Of that file.
         groups_file: The same as it was stored, to be verified.
         groups_sha256: Of that file.
+        ends: Of the chains; what stays in the log must go on from them.
     """
 
     segment: str
@@ -36,6 +53,7 @@ class RetiredSegment:
     sha256: str
     groups_file: str
     groups_sha256: str
+    ends: tuple[ChainEnd, ...]
 
 
 def export_decisions(
@@ -134,13 +152,13 @@ def retire_decisions(
         )
     moment = now or datetime.now(UTC)
     last = (moment - older_than - timedelta(days=1)).date().isoformat()
-    store, ledger = open_store(settings), Ledger(settings.database)
+    store, ledger = open_store(settings), open_ledger(settings)
     try:
         retired = []
         for segment in [each.name for each in store.segments() if each.name <= last]:
             done = _archive(store, segment, out)
             ledger.append(
-                "decisions retired", segment, actor=actor, reason=reason, details=asdict(done)
+                "decisions.retired", segment, actor=actor, reason=reason, details=asdict(done)
             )
             store.retire(segment)
             retired.append(done)
@@ -163,7 +181,13 @@ def _archive(store: DecisionStore, segment: str, out: Path) -> RetiredSegment:
         sha256=sha256_file(file),
         groups_file=groups_file.name,
         groups_sha256=sha256_file(groups_file),
+        ends=tuple(_end(group) for group in {each.writer_id: each for each in groups}.values()),
     )
+
+
+def _end(group: Group) -> ChainEnd:
+    last = group.first_sequence + group.n_records - 1
+    return ChainEnd(group.writer_id, group.number, last, group.digest.hex())
 
 
 def _wanted(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -88,35 +89,6 @@ def export_decisions(
         store.close()
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedLog:
-    """A decision log in which every chain holds.
-
-    Attributes:
-        n_decisions: In it; retired ones are not.
-        n_writers: Who wrote them: each start of a process is one.
-    """
-
-    n_decisions: int
-    n_writers: int
-
-
-def verify_decisions(settings: Settings) -> VerifiedLog:
-    """Check the chain of every writer of the decision log, and return what was checked.
-
-    Raises:
-        LogBroken: At the first group that was changed, or that follows a missing one.
-        LogUnreachable: If the log does not answer.
-        LogMismatch: If it is none.
-    """
-    store = open_store(settings)
-    try:
-        verified = verify_groups(store.groups(), store.closed())
-        return VerifiedLog(sum(verified.values()), len(verified))
-    finally:
-        store.close()
-
-
 def retire_decisions(
     settings: Settings,
     older_than: timedelta,
@@ -169,7 +141,8 @@ def retire_decisions(
 
 def _archive(store: DecisionStore, segment: str, out: Path) -> RetiredSegment:
     """Write a day to files; its chains go on from the days before."""
-    file, groups_file = out / f"{segment}.parquet", out / f"{segment}{GROUPS_SUFFIX}.parquet"
+    name = _free_name(out, segment)
+    file, groups_file = out / f"{name}.parquet", out / f"{name}{GROUPS_SUFFIX}.parquet"
     groups = list(store.groups(first_segment=segment, last_segment=segment))
     verify_groups(groups, store.closed())
     write_groups(groups, groups_file)
@@ -183,6 +156,12 @@ def _archive(store: DecisionStore, segment: str, out: Path) -> RetiredSegment:
         groups_sha256=sha256_file(groups_file),
         ends=tuple(_end(group) for group in {each.writer_id: each for each in groups}.values()),
     )
+
+
+def _free_name(out: Path, segment: str) -> str:
+    """Return a name that no file has: a run that was killed may have dropped what is there."""
+    names = chain([segment], (f"{segment}-{number}" for number in count(2)))
+    return next(each for each in names if not (out / f"{each}{GROUPS_SUFFIX}.parquet").exists())
 
 
 def _end(group: Group) -> ChainEnd:

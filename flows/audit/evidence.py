@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -17,8 +17,11 @@ from infra.verifier.source import OpenSource
 # What is personal stays sealed in it, and the keys that open it are not copied.
 _STATE = {
     "live": ("name", "alias", "model_version", "policy_version", "ledger_sequence"),
-    "api_keys": ("key_id", "scopes", "expires_at", "revoked_at", "secret_sha256"),
-}
+    "api_keys": (
+        "key_id", "name", "scopes", "secret_sha256", "requests_per_second", "rows_per_second",
+        "created_at", "created_by", "expires_at", "revoked_at",
+    ),
+}  # fmt: skip
 _LEDGER = {
     "ledger": (
         "sequence", "at", "event", "subject", "actor", "reason", "details", "previous_hash", "hash",
@@ -67,7 +70,7 @@ def write_evidence(settings: Settings, out: Path) -> int:
     return sum(path.is_file() for path in out.rglob("*"))
 
 
-def _copy(opened: OpenSource, path: Path, tables: dict[str, tuple[str, ...]]) -> None:
+def _copy(opened: OpenSource, path: Path, tables: Mapping[str, tuple[str, ...]]) -> None:
     with opened() as source, closing(sqlite3.connect(path)) as target, target:
         for table, columns in tables.items():
             names = ", ".join(columns)

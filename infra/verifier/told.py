@@ -43,7 +43,7 @@ class Told:
         last_change: Sequence of the last intent that was done, by name.
         waiting: What an entry says is to wait as challenger: name and details, by sequence.
         keys: Details of API keys, by id.
-        revoked: Ids of API keys.
+        revoked: Moments at which API keys were revoked, by id; None where an entry says none.
         signers: Public keys that were made here, by id.
         rules: Digest of the last file of gate rules, by name.
         erased: Pseudonyms of entities whose key was destroyed, in hexadecimal.
@@ -58,7 +58,7 @@ class Told:
     last_change: dict[str, int] = field(default_factory=dict)
     waiting: dict[int, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
-    revoked: set[str] = field(default_factory=set)
+    revoked: dict[str, list[str | None]] = field(default_factory=dict)
     signers: dict[str, str] = field(default_factory=dict)
     rules: dict[str, str] = field(default_factory=dict)
     erased: set[str] = field(default_factory=set)
@@ -135,14 +135,15 @@ def _take(told: Told, entry: ToldEntry) -> None:
     elif event.endswith(".done") and "intent" in details:
         told.last_change[name] = details["intent"]
     else:
-        _take_key(told, event, name, details)
+        _take_key(told, entry)
 
 
-def _take_key(told: Told, event: str, name: str, details: dict[str, Any]) -> None:
+def _take_key(told: Told, entry: ToldEntry) -> None:
+    event, name, details = entry.event, entry.subject, entry.details
     if event == "api_key_created":
-        told.keys[name] = details
+        told.keys[name] = details | {"created_by": entry.actor}
     elif event == "api_key_revoked":
-        told.revoked.add(name)
+        told.revoked.setdefault(name, []).append(details.get("revoked_at"))
     elif event == "key_created":
         told.signers[name] = details["public_key"]
     elif event == "gate_rule_set" and "file_sha256" in details:

@@ -12,6 +12,7 @@ from infra.verifier.signatures import Trust
 
 ANCHORED = "decisions.anchored"
 RETIRED = ("decisions.retired", "decisions retired")
+ERASED = ("entity_erasure_begun", "entity_erased")
 _MOST_POINTS = 4_096
 
 
@@ -148,8 +149,8 @@ def _take_key(told: Told, entry: ToldEntry) -> None:
         told.signers[name] = details["public_key"]
     elif event == "gate_rule_set" and "file_sha256" in details:
         told.rules[name] = details["file_sha256"]
-    elif "erased" in event:
-        told.erased.update(each for each in (name, *details.values()) if isinstance(each, str))
+    elif event in ERASED:
+        told.erased.add(details["pseudonym"])
 
 
 def _take_anchor(told: Told, entry: ToldEntry, trust: Trust, findings: Findings) -> bool:

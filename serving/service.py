@@ -26,6 +26,7 @@ from serving.served_models import ModelSource
 from serving.shadow import ShadowScoring
 from serving.shadow_log import open_shadow_log
 from serving.swapping import ModelSwapper, freeze_garbage_collection
+from serving.told_rules import ToldRules
 
 application = ScoringApp()
 bound_connections()
@@ -87,8 +88,9 @@ class ScoringService:
             swapper.look()
             challengers.look()
 
+        ledger = open_ledger(settings)
         self._anchoring = Anchoring(
-            open_ledger(settings),
+            ledger,
             lambda: recording.log.store,
             lambda: read_signing_key(settings.keys),
             actor=settings.actor,
@@ -99,6 +101,7 @@ class ScoringService:
             Poll(look, what="live models"),
             Poll(recorder.published.publish, what="metrics"),
             Poll(source.rules.look, what="hard rules"),
+            Poll(ToldRules(ledger, source.rules, actor=settings.actor).look, what="told rules"),
         ]
         self._orphan_watch = Poll(_supervisor.look, what="the supervisor")
 

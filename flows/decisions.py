@@ -3,18 +3,35 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from infra.errors import InputError
-from infra.ledger import Ledger
+from infra.ledger import open_ledger
 from infra.settings import Settings
 from infra.storage import sha256_file
-from serving.decisions.chain import verify_groups
+from serving.decisions.chain import Group, verify_groups
 from serving.decisions.export import GROUPS_SUFFIX, decisions_of, write_decisions, write_groups
 from serving.decisions.opening import open_store
 from serving.decisions.record import DecisionRecord
 from serving.decisions.store import DecisionStore
+
+
+@dataclass(frozen=True, slots=True)
+class ChainEnd:
+    """Where a writer's chain stood at the end of a day that left the log.
+
+    Attributes:
+        number: Of its last group there.
+        last_sequence: Of its last decision there.
+        digest: Of that group, in hexadecimal.
+    """
+
+    writer_id: str
+    number: int
+    last_sequence: int
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +45,7 @@ class RetiredSegment:
         sha256: Of that file.
         groups_file: The same as it was stored, to be verified.
         groups_sha256: Of that file.
+        ends: Of the chains; what stays in the log must go on from them.
     """
 
     segment: str
@@ -36,6 +54,7 @@ class RetiredSegment:
     sha256: str
     groups_file: str
     groups_sha256: str
+    ends: tuple[ChainEnd, ...]
 
 
 def export_decisions(
@@ -66,35 +85,6 @@ def export_decisions(
         groups = store.groups(first_segment=first)
         found = decisions_of(groups, store.feature_names())
         return write_decisions(_wanted(found, begin, end, model), out)
-    finally:
-        store.close()
-
-
-@dataclass(frozen=True, slots=True)
-class VerifiedLog:
-    """A decision log in which every chain holds.
-
-    Attributes:
-        n_decisions: In it; retired ones are not.
-        n_writers: Who wrote them: each start of a process is one.
-    """
-
-    n_decisions: int
-    n_writers: int
-
-
-def verify_decisions(settings: Settings) -> VerifiedLog:
-    """Check the chain of every writer of the decision log, and return what was checked.
-
-    Raises:
-        LogBroken: At the first group that was changed, or that follows a missing one.
-        LogUnreachable: If the log does not answer.
-        LogMismatch: If it is none.
-    """
-    store = open_store(settings)
-    try:
-        verified = verify_groups(store.groups(), store.closed())
-        return VerifiedLog(sum(verified.values()), len(verified))
     finally:
         store.close()
 
@@ -134,13 +124,13 @@ def retire_decisions(
         )
     moment = now or datetime.now(UTC)
     last = (moment - older_than - timedelta(days=1)).date().isoformat()
-    store, ledger = open_store(settings), Ledger(settings.database)
+    store, ledger = open_store(settings), open_ledger(settings)
     try:
         retired = []
         for segment in [each.name for each in store.segments() if each.name <= last]:
             done = _archive(store, segment, out)
             ledger.append(
-                "decisions retired", segment, actor=actor, reason=reason, details=asdict(done)
+                "decisions.retired", segment, actor=actor, reason=reason, details=asdict(done)
             )
             store.retire(segment)
             retired.append(done)
@@ -151,7 +141,8 @@ def retire_decisions(
 
 def _archive(store: DecisionStore, segment: str, out: Path) -> RetiredSegment:
     """Write a day to files; its chains go on from the days before."""
-    file, groups_file = out / f"{segment}.parquet", out / f"{segment}{GROUPS_SUFFIX}.parquet"
+    name = _free_name(out, segment)
+    file, groups_file = out / f"{name}.parquet", out / f"{name}{GROUPS_SUFFIX}.parquet"
     groups = list(store.groups(first_segment=segment, last_segment=segment))
     verify_groups(groups, store.closed())
     write_groups(groups, groups_file)
@@ -163,7 +154,19 @@ def _archive(store: DecisionStore, segment: str, out: Path) -> RetiredSegment:
         sha256=sha256_file(file),
         groups_file=groups_file.name,
         groups_sha256=sha256_file(groups_file),
+        ends=tuple(_end(group) for group in {each.writer_id: each for each in groups}.values()),
     )
+
+
+def _free_name(out: Path, segment: str) -> str:
+    """Return a name that no file has: a run that was killed may have dropped what is there."""
+    names = chain([segment], (f"{segment}-{number}" for number in count(2)))
+    return next(each for each in names if not (out / f"{each}{GROUPS_SUFFIX}.parquet").exists())
+
+
+def _end(group: Group) -> ChainEnd:
+    last = group.first_sequence + group.n_records - 1
+    return ChainEnd(group.writer_id, group.number, last, group.digest.hex())
 
 
 def _wanted(

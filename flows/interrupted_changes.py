@@ -7,7 +7,7 @@ there already. Done again, nothing is there twice.
 from datetime import datetime
 
 from flows.promotion import DONE, INTENT, Change, Mirror, ended_waiting, mirror_or_warn
-from infra.ledger import Ledger, LedgerEntry
+from infra.ledger import Ledger, LedgerEntry, open_ledger
 from infra.settings import Settings
 from serving.live import CHALLENGER, LiveRecord
 from serving.model_references import ResolvedModel
@@ -24,7 +24,7 @@ def finish_interrupted_change(settings: Settings, name: str, mirror: Mirror) -> 
         name: Of the model.
         mirror: Copies the change to the registry, which may have it already.
     """
-    store, ledger = ModelStore.open(settings), Ledger(settings.database)
+    store, ledger = ModelStore.open(settings), open_ledger(settings)
     live, entries = store.live.get(name), ledger.entries(name)
     intent = next((e for e in entries if live and e.sequence == live.ledger_sequence), None)
     if live is None or intent is None or not intent.event.endswith(INTENT):

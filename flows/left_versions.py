@@ -8,7 +8,7 @@ from flows.registry import STAGED, STATE_TAG
 from flows.run_folder import RunFolder
 from flows.run_record import NothingToResume, read_record
 from flows.workspace import Workspace
-from infra.ledger import Ledger
+from infra.ledger import open_ledger
 from infra.settings import Settings
 from infra.tracked import TrackedVersion
 from infra.tracking import Tracking
@@ -52,7 +52,7 @@ def withdraw_left_versions(
         return []
     told = {
         entry.details.get("mlflow_run_id")
-        for entry in Ledger(settings.database).entries(name)
+        for entry in open_ledger(settings).entries(name)
         if entry.event == REGISTERED
     }
     return [

@@ -30,7 +30,7 @@ from flows.run_folder import RunFolder, read_json
 from flows.run_steps import RunSteps
 from flows.workspace import Workspace
 from infra.errors import WhitecrowError
-from infra.ledger import Ledger
+from infra.ledger import open_ledger
 from infra.settings import Settings
 from infra.tracking import open_tracking
 
@@ -82,6 +82,7 @@ def validate(request: TrainRequest, run: Path) -> dict[str, Any]:
         profile=validation.released_profile(workspace, request.model_name),
         accepts_drift=request.accepts_drift,
         as_of=request.as_of,
+        actor=request.actor,
     )
     for outcome in validated.outcomes.values():
         say("validated", validation.counts_in_words(outcome))
@@ -156,7 +157,7 @@ def evaluate(request: TrainRequest, run: Path, features: Path) -> None:
     report = evaluation.evaluate_run(
         features,
         RunFolder(run),
-        ledger=Ledger(settings_of(run).database),
+        ledger=open_ledger(settings_of(run)),
         actor=request.actor,
         seed=request.config.seed,
     )

@@ -26,7 +26,7 @@ from flows.run_folder import RunFolder
 from flows.signing import signing_key
 from flows.workspace import Workspace
 from infra.errors import WhitecrowError
-from infra.ledger import Ledger
+from infra.ledger import open_ledger
 from infra.settings import Settings
 from serving.bundle import ModelBundle
 from serving.live import CHALLENGER, CHAMPION, LiveRecord, LiveRecordChanged
@@ -74,8 +74,9 @@ def recalibrate_version(settings: Settings, asked: Recalibration) -> Announced:
     )
     try:
         write_preview(new)
-        entry = Ledger(settings.database).append(
-            POLICY_CREATED, name, actor=asked.actor, reason=asked.reason, details=_details(new)
+        details = _details(new, store)
+        entry = open_ledger(settings).append(
+            POLICY_CREATED, name, actor=asked.actor, reason=asked.reason, details=details
         )
     except BaseException:
         # Ctrl-C too: nobody has heard of this policy, and nobody is to promote it.
@@ -108,7 +109,7 @@ def _note_test_rows(
         return
     n_rows = int((made.calibration.labelled["event_time"] >= begins).sum())
     if n_rows:
-        Ledger(settings.database).append(
+        open_ledger(settings).append(
             "test_rows.read",
             bundle.contract.name,
             actor=asked.actor,
@@ -127,9 +128,10 @@ def _impact(bundle: ModelBundle, made: Made, earlier: EarlierPolicy | None) -> I
     )
 
 
-def _details(new: NewPolicy) -> dict[str, Any]:
+def _details(new: NewPolicy, store: ModelStore) -> dict[str, Any]:
     policy = new.made.policy
     return {
+        "policy_sha256": store.policy_sha256(new.bundle.manifest.name, new.policy_version),
         "model_version": new.model_version,
         "policy_version": new.policy_version,
         "policy_id": policy.policy_id,

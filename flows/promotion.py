@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.gate.consent import consent_to
 from infra.errors import InputError, WhitecrowError
-from infra.ledger import Ledger
+from infra.ledger import open_ledger
 from infra.settings import Settings
 from serving.live import CHALLENGER, CHAMPION, LiveRecord, LiveRecordChanged
 from serving.model_references import ResolvedModel
@@ -144,7 +144,7 @@ def _live_before(settings: Settings, name: str) -> dict[str, str] | None:
     if live is None:
         return None
     present = {"model_version": live.model_version, "policy_version": live.policy_version}
-    entries = Ledger(settings.database).entries(name)
+    entries = open_ledger(settings).entries(name)
     # An intent that lost its compare-and-swap came to nothing; one without its done may be live.
     done = {entry.details["intent"] for entry in entries if entry.event == PROMOTED + DONE}
     done.add(live.ledger_sequence)
@@ -167,7 +167,7 @@ def make_live(
     consent: dict[str, Any] | None = None,
 ) -> Change:
     """Swap the live record for the target, in the order that the module describes."""
-    store, ledger = ModelStore.open(settings), Ledger(settings.database)
+    store, ledger = ModelStore.open(settings), open_ledger(settings)
     bundle = store.bundle(target.name, target.model_version)
     policy, key_id = store.signed_policy(target.name, target.policy_version)
     policy.verify(bundle.model_sha256)

@@ -8,7 +8,7 @@ at what is there: a release that was killed is finished by the same call, and do
 import contextlib
 import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from balancing.calibration.policy import Policy
@@ -22,7 +22,7 @@ from flows.request import TrainRequest
 from flows.run_folder import RunFolder
 from flows.signing import signing_key
 from infra.errors import InputError
-from infra.ledger import Ledger, LedgerEntry
+from infra.ledger import LedgerEntry, open_ledger
 from infra.settings import Settings
 from infra.signing import SigningKey
 from infra.tracking import Tracking
@@ -161,7 +161,7 @@ def _announced(
     settings: Settings, name: str, bundle: ModelBundle, run_id: str
 ) -> LedgerEntry | None:
     """Return the entry of the ledger that tells of this run's version, if there is one."""
-    for entry in Ledger(settings.database).entries(name):
+    for entry in open_ledger(settings).entries(name):
         if entry.event != REGISTERED or entry.details.get("mlflow_run_id") != run_id:
             continue
         if entry.details["model_sha256"] != bundle.model_sha256:
@@ -177,7 +177,9 @@ def _announce(
     request: TrainRequest, settings: Settings, model: ResolvedModel, bundle: ModelBundle
 ) -> LedgerEntry:
     """Write the registration to the ledger."""
-    return Ledger(settings.database).append(
+    store = ModelStore.open(settings)
+    waiting = store.live.get(model.name, alias=CHALLENGER)
+    return open_ledger(settings).append(
         REGISTERED,
         model.name,
         actor=request.actor,
@@ -186,6 +188,9 @@ def _announce(
             "model_version": model.model_version,
             "policy_version": model.policy_version,
             "model_sha256": bundle.model_sha256,
+            "bundle_sha256": store.bundle_sha256(model.name, model.model_version),
+            "policy_sha256": store.policy_sha256(model.name, model.policy_version),
+            "before": asdict(waiting) if waiting else None,
             "mlflow_run_id": bundle.manifest.mlflow_run_id,
             "data": [fingerprint["sha256"] for fingerprint in bundle.manifest.data],
         },

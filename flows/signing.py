@@ -2,7 +2,7 @@
 
 import logging
 
-from infra.ledger import Ledger
+from infra.ledger import open_ledger
 from infra.settings import Settings
 from infra.signing import KeyUnusable, SigningKey, read_signing_key
 from serving.model_store import ModelStore
@@ -34,7 +34,7 @@ def signing_key(settings: Settings, store: ModelStore, *, actor: str) -> Signing
 def _publish(key: SigningKey, settings: Settings, store: ModelStore, *, actor: str) -> None:
     adopted = store.sign_unsigned(key)
     key.write_public(settings.keys)
-    Ledger(settings.database).append(
+    open_ledger(settings).append(
         "key_created",
         key.key_id,
         actor=actor,

@@ -19,11 +19,15 @@ from features.validation.validate import validate
 from flows.run_folder import RunFolder, write_json
 from flows.validation_report import write_validation_report
 from flows.workspace import Workspace
+from infra.ledger import open_ledger
+from infra.storage import sha256_file
 from serving.model_store import ModelStore
 
 logger = logging.getLogger(__name__)
 
 DATA, TEST = "data", "test"
+ROWS_QUARANTINED = "rows.quarantined"
+"""Of the ledger: rows that are not learnt from, because they broke rules of the contract."""
 
 _ACCEPT_DRIFT = "If the table is right and the world has changed, add --accept-drift."
 
@@ -56,6 +60,7 @@ def validate_sources(
     profile: DataProfile | None = None,
     accepts_drift: bool = False,
     as_of: datetime | None = None,
+    actor: str | None = None,
 ) -> Validated:
     """Validate each source, and write rows, quarantine, outcome, profile and page.
 
@@ -68,6 +73,7 @@ def validate_sources(
         profile: Of the last released version, to hold the data against.
         accepts_drift: Whether data that lie too far from it go on all the same.
         as_of: The moment that freshness counts from; default: now, or that of served rows.
+        actor: Who asked; default: the settings'. Rows in quarantine are told to the ledger.
 
     Raises:
         DataError: If a source cannot be read.
@@ -104,6 +110,8 @@ def validate_sources(
         contract=contract_reference,
         profile=profile,
     )
+    for outcome in outcomes.values():
+        _note_quarantine(workspace, run, outcome, actor=actor)
     if (found := outcomes[DATA].profile) is not None:
         write_json(run.profile, found.to_json())
         _warn_of_constants(found)
@@ -147,7 +155,30 @@ def requeue_rows(
     write_validation_report(
         run.validation_page, {source: outcome}, title=contract.name, contract=contract_reference
     )
+    _note_quarantine(workspace, run, outcome)
     return outcome
+
+
+def _note_quarantine(
+    workspace: Workspace, run: RunFolder, outcome: ValidationOutcome, *, actor: str | None = None
+) -> None:
+    """Write to the ledger which rows are not learnt from, and by which rules, if there are any."""
+    if not outcome.quarantined or outcome.quarantine_path is None:
+        return
+    open_ledger(workspace.settings).append(
+        ROWS_QUARANTINED,
+        outcome.contract,
+        actor=actor or workspace.settings.actor,
+        reason="row rules of the contract",
+        details={
+            "source_sha256": outcome.source_sha256,
+            "rows": outcome.read,
+            "quarantined": outcome.quarantined,
+            "rules": {failure.name: failure.count for failure in outcome.row_failures},
+            "quarantine_sha256": sha256_file(outcome.quarantine_path),
+            "run": run.root.name,
+        },
+    )
 
 
 def _warn_of_constants(profile: DataProfile) -> None:

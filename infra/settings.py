@@ -69,6 +69,16 @@ class Settings(BaseSettings):
         default=None,
         description="Decision log: a postgresql:// URI or a file; default: HOME/decisions.db.",
     )
+    ledger_uri: str | None = Field(
+        default=None,
+        description="Ledger: a postgresql:// URI or a file; default: HOME/whitecrow.db.",
+    )
+    anchor_seconds: float = Field(
+        default=5.0,
+        ge=0.2,
+        le=3600,
+        description="How often the decision log's heads go into the ledger, while they move.",
+    )
     log_secret: str | None = Field(
         default=None,
         description="Secret that seals the decision log, 64 hexadecimal digits; default: a file.",

@@ -165,6 +165,11 @@ class TrustedKeys:
         self._keys = {key_id_of(key): key for key in public_keys}
 
     @property
+    def by_id(self) -> dict[str, bytes]:
+        """The keys by their names."""
+        return dict(self._keys)
+
+    @property
     def key_ids(self) -> tuple[str, ...]:
         """The names of the keys."""
         return tuple(self._keys)
@@ -263,10 +268,18 @@ def _parse(signature_file: bytes, what: str) -> Mapping[str, str]:
 
 
 def _is_genuine(public_key: bytes, signature: str, statement: Statement) -> bool:
+    try:
+        return is_signed_by(public_key, statement.message, bytes.fromhex(signature))
+    except ValueError:
+        return False
+
+
+def is_signed_by(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    """Return whether a signature is that key's of that message."""
     from cryptography.exceptions import InvalidSignature
 
     try:
-        _public(public_key).verify(bytes.fromhex(signature), statement.message)
+        _public(public_key).verify(signature, message)
     except (InvalidSignature, ValueError):
         return False
     return True

@@ -255,10 +255,11 @@ def _check_log(home: Path) -> None:
 
 
 def _log() -> dict[str, str]:
-    uri = Settings().log_uri
-    if uri is None or "://" in uri:
-        return {}
-    return {"WHITECROW_LOG_URI": str(Path(uri).resolve())}
+    settings = Settings()
+    uris = {"WHITECROW_LOG_URI": settings.log_uri, "WHITECROW_LEDGER_URI": settings.ledger_uri}
+    return {
+        name: str(Path(uri).resolve()) for name, uri in uris.items() if uri and "://" not in uri
+    }
 
 
 @contextlib.contextmanager

@@ -95,6 +95,10 @@ class ModelStore(PolicyStore):
         )
         return bundle
 
+    def bundle_sha256(self, name: str, version: str) -> str:
+        """Return the SHA-256 of a bundle's seal, which its signature is over; it seals the rest."""
+        return sha256_file(self.bundle_folder(name, version) / SEAL_FILE)
+
     def keep(self, name: str, version: str, files: Iterable[Path]) -> None:
         """Keep the files that later policies of a version are made from, under their names.
 

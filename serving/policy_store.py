@@ -8,7 +8,7 @@ from pathlib import Path
 
 from balancing.calibration.policy import Policy
 from infra.signing import SIGNATURE_SUFFIX, SigningKey, Statement, TrustedKeys, trusted_keys
-from infra.storage import write_once
+from infra.storage import sha256_file, write_once
 from serving.bundle import BundleMismatch
 from serving.model_references import ModelReference, UnknownModel
 
@@ -92,6 +92,10 @@ class PolicyStore:
             what=f"Policy {path}",
         )
         return policy, key_id
+
+    def policy_sha256(self, name: str, version: str) -> str:
+        """Return the SHA-256 of a policy's bytes, in hexadecimal: what its signature is over."""
+        return sha256_file(self._policy_path(name, version))
 
     def policy_signature(self, name: str, version: str) -> Path:
         """Return where the signature of a policy lies, if it has one."""

@@ -87,6 +87,11 @@ class LiveRules:
             facts = {"model": self._contract.name, "n_rules": self._rules and self._rules.n_rules}
             logger.info("hard rules read", extra=facts)
 
+    @property
+    def sha256(self) -> str | None:
+        """SHA-256 of the file of the rules in force; None where there are none."""
+        return self._sha256
+
     def describe(self) -> dict[str, Any] | None:
         """Return what ``/v1/model`` says of the rules; None where there never were any."""
         rules = self._rules
@@ -152,6 +157,10 @@ class RuleBook:
         rules = LiveRules(path, contract)
         self._of[contract.name] = rules
         return rules
+
+    def digests(self) -> dict[str, str | None]:
+        """Return the SHA-256 of the rules in force, by model; None where there are none."""
+        return {name: rules.sha256 for name, rules in self._of.items()}
 
     def look(self) -> None:
         """Read again what has changed."""

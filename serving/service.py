@@ -5,12 +5,15 @@ Start it with :func:`serving.launch.serve`, or ``bentoml serve serving.service:S
 
 import bentoml
 
+from infra.ledger import open_ledger
 from infra.logs import configure_logs
 from infra.settings import Settings
+from infra.signing import read_signing_key
 from serving.access.admission import Limits
 from serving.access.connections import bound_connections, limit_connections
 from serving.access.gate import Gate
 from serving.challengers import Challengers
+from serving.decisions.anchoring import Anchoring, anchor_the_rest
 from serving.decisions.opening import open_recording
 from serving.draining import refuse_connections_when_told_to_end
 from serving.http import ScoringApp
@@ -23,6 +26,7 @@ from serving.served_models import ModelSource
 from serving.shadow import ShadowScoring
 from serving.shadow_log import open_shadow_log
 from serving.swapping import ModelSwapper, freeze_garbage_collection
+from serving.told_rules import ToldRules
 
 application = ScoringApp()
 bound_connections()
@@ -84,10 +88,20 @@ class ScoringService:
             swapper.look()
             challengers.look()
 
+        ledger = open_ledger(settings)
+        self._anchoring = Anchoring(
+            ledger,
+            lambda: recording.log.store,
+            lambda: read_signing_key(settings.keys),
+            actor=settings.actor,
+            seconds=settings.anchor_seconds,
+        )
         self._polls = [
+            Poll(self._anchoring.look, what="anchors", seconds=settings.anchor_seconds),
             Poll(look, what="live models"),
             Poll(recorder.published.publish, what="metrics"),
             Poll(source.rules.look, what="hard rules"),
+            Poll(ToldRules(ledger, source.rules, actor=settings.actor).look, what="told rules"),
         ]
         self._orphan_watch = Poll(_supervisor.look, what="the supervisor")
 
@@ -99,6 +113,7 @@ class ScoringService:
         self._shadow.close()
         self._swapper.close()
         application.close()
+        anchor_the_rest(self._anchoring)
         self._log.close()
         application.recorder.published.withdraw()
         # Last: until here it kills a process that nobody else would, should its end hang.

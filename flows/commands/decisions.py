@@ -1,7 +1,6 @@
 """Commands around the decision log: what was decided, out of it and into files."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -17,13 +16,10 @@ from infra.settings import Settings
 
 def add_commands(app: typer.Typer) -> None:
     """Register this module's commands."""
-    decisions = typer.Typer(
-        no_args_is_help=True, help="The decision log: export, proof, retention."
-    )
+    decisions = typer.Typer(no_args_is_help=True, help="The decision log: export, retention.")
     decisions.callback()(lambda: None)
     commands: tuple[tuple[str, Callable[..., None]], ...] = (
         ("export", export),
-        ("verify", verify),
         ("retire", retire),
     )
     for name, command in commands:
@@ -54,17 +50,6 @@ def export(
         print_json({"file": str(out), "n_decisions": n_decisions})
         return
     console.print(f"{n_decisions:,} decisions written to {out}")
-
-
-def verify(as_json: AsJson = False) -> None:
-    """Check that no decision was changed or taken out since it was written."""
-    from flows.decisions import verify_decisions
-
-    found = verify_decisions(Settings())
-    if as_json:
-        print_json(asdict(found))
-        return
-    console.print(f"{found.n_decisions:,} decisions of {found.n_writers:,} writers are unbroken.")
 
 
 def retire(

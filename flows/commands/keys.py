@@ -12,6 +12,7 @@ from rich.table import Table
 from features.durations import parse_duration
 from flows.commands.console import console, print_json
 from flows.commands.options import Actor, AsJson, Reason
+from infra.ledger import open_ledger
 from infra.settings import Settings
 from serving.access.keys import ApiKey, KeyRefused, KeyStore, Scope
 from serving.access.rates import Rate
@@ -46,7 +47,7 @@ def create(
 ) -> None:
     """Make an API key and show it once."""
     settings = Settings()
-    key, text = KeyStore(settings.database).create(
+    key, text = KeyStore(settings.database, open_ledger(settings)).create(
         scope,
         name=name,
         rate=None if rate is None else Rate.parse(rate),
@@ -99,7 +100,8 @@ def revoke(
 ) -> None:
     """Make a key worthless; running services refuse it within seconds."""
     settings = Settings()
-    key = KeyStore(settings.database).revoke(key_id, actor=actor or settings.actor, reason=reason)
+    store = KeyStore(settings.database, open_ledger(settings))
+    key = store.revoke(key_id, actor=actor or settings.actor, reason=reason)
     if as_json:
         print_json(_described(key))
         return

@@ -29,7 +29,7 @@ from flows.datasets.selection import DECLINED_DECISION, ERASED, Selection, Windo
 from flows.datasets.served_features import ServedFeatures
 from flows.workspace import Workspace
 from infra.errors import Refusal
-from infra.ledger import Ledger
+from infra.ledger import open_ledger
 from infra.settings import Settings
 from infra.storage import sha256_file, write_atomically
 from serving.decisions.chain import Group
@@ -145,7 +145,7 @@ def build_dataset(
                 rows_wanted=_rows_wanted(contract),
             )
             # Before the file takes its place: what is there is in the ledger.
-            Ledger(settings.database).append(
+            open_ledger(settings).append(
                 DATASET_BUILT,
                 resolved.name,
                 actor=asked.actor,

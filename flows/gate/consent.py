@@ -10,7 +10,7 @@ from typing import Any
 
 from flows.gate.rule import rule_of
 from infra.errors import InputError, Refusal
-from infra.ledger import Ledger, LedgerEntry
+from infra.ledger import LedgerEntry, open_ledger
 from infra.settings import Settings
 from serving.model_references import ResolvedModel
 from serving.model_store import ModelStore
@@ -100,7 +100,7 @@ def approve(
             f"{words} is live already. Approve what waits: whitecrow approve {name}@challenger."
         )
     identity = _identity(store, target)
-    ledger = Ledger(settings.database)
+    ledger = open_ledger(settings)
     if actor in {entry.actor for entry in _approvals(ledger.entries(name), identity)}:
         raise NothingToApprove(f"{actor} has approved {words} already; once is enough.")
     entry = ledger.append(APPROVED, name, actor=actor, reason=reason, details=identity)
@@ -124,7 +124,7 @@ def consent_to(
     """
     name, words = target.name, _words(target)
     identity = _identity(ModelStore.open(settings), target)
-    entries = Ledger(settings.database).entries(name)
+    entries = open_ledger(settings).entries(name)
     verdict = _last_verdict(entries, identity)
     command = f"{name}:{target.model_version} --policy {target.policy_version}"
     if verdict is not None and verdict.details["outcome"] == "keep" and not despite_verdict:

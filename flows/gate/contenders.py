@@ -7,7 +7,7 @@ import polars as pl
 
 from flows.kept_rows import CALIBRATION_FILE
 from flows.policy_release import POLICY_CREATED
-from infra.ledger import Ledger
+from infra.ledger import open_ledger
 from infra.settings import Settings
 from serving.live import CHALLENGER
 from serving.model_references import ResolvedModel, UnknownModel
@@ -89,7 +89,7 @@ def _calibrated_until(settings: Settings, store: ModelStore, scorer: Scorer) -> 
         assert path is not None
         newest = pl.read_parquet(path, columns=["event_time"])["event_time"].max()
         return newest if isinstance(newest, datetime) else None
-    for entry in reversed(Ledger(settings.database).entries(name)):
+    for entry in reversed(open_ledger(settings).entries(name)):
         details = entry.details
         if entry.event == POLICY_CREATED and details["policy_version"] == scorer.policy_version:
             # Entries of earlier releases do not say it.

@@ -22,7 +22,7 @@ from flows.progress import say
 from flows.run_folder import write_json
 from flows.workspace import Workspace
 from infra.errors import InputError
-from infra.ledger import Ledger
+from infra.ledger import open_ledger
 from infra.settings import Settings
 from infra.storage import sha256_file, sha256_json, write_atomically
 
@@ -122,7 +122,7 @@ def _told(settings: Settings, workspace: Workspace, judgement: Judgement) -> Ver
         staging.write_text(render_verdict(judgement, folder / "plots"), "utf-8")
     evidence_sha256 = sha256_file(verdict.table)
     _note_test_rows(settings, judgement)
-    entry = Ledger(settings.database).append(
+    entry = open_ledger(settings).append(
         GATED,
         judgement.name,
         actor=judgement.actor,
@@ -147,7 +147,7 @@ def _note_test_rows(settings: Settings, judgement: Judgement) -> None:
         manifest = contender.scorer.bundle.manifest
         n_rows = _rows_from(judgement.judged, manifest.test_from)
         if n_rows:
-            Ledger(settings.database).append(
+            open_ledger(settings).append(
                 TEST_ROWS_READ,
                 manifest.contract.name,
                 actor=judgement.actor,

@@ -6,6 +6,7 @@ in the ledger, because it says how many people must agree to a promotion.
 """
 
 import difflib
+import hashlib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flows.toml_file import read_toml
 from infra.errors import InputError
-from infra.ledger import Ledger
+from infra.ledger import open_ledger
 from infra.settings import Settings
 from infra.storage import sha256_json, write_atomically
 from serving.model_store import ModelStore
@@ -119,15 +120,21 @@ def keep_rule(settings: Settings, name: str, path: Path, *, actor: str, reason: 
     if kept.is_file() and rule == rule_of(settings, name):
         return rule
     told = rule.model_dump(mode="json")
-    Ledger(settings.database).append(
+    before, content = rule_of(settings, name).model_dump(mode="json"), path.read_bytes()
+    open_ledger(settings).append(
         GATE_RULE_SET,
         name,
         actor=actor,
         reason=reason,
-        details={"rule": told, "rule_sha256": sha256_json(told)},
+        details={
+            "rule": told,
+            "rule_sha256": sha256_json(told),
+            "before": before,
+            "file_sha256": hashlib.sha256(content).hexdigest(),
+        },
     )
     with write_atomically(kept) as staging:
-        staging.write_bytes(path.read_bytes())
+        staging.write_bytes(content)
     return rule
 
 

@@ -7,7 +7,7 @@ from features.ingestion.database import without_password
 from flows.retraining.book import RetrainEntry
 from flows.retraining.outcome import RetrainOutcome
 from flows.retraining.request import RetrainRequest
-from infra.ledger import Ledger
+from infra.ledger import open_ledger
 from infra.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class RetrainLedger:
     """
 
     def __init__(self, settings: Settings, asked: RetrainRequest, entry: RetrainEntry) -> None:
-        self._ledger, self._asked = Ledger(settings.database), asked
+        self._ledger, self._asked = open_ledger(settings), asked
         self._told = {"key": entry.key, "run": entry.run}
 
     def started(self, finished_before: list[str]) -> None:

@@ -15,7 +15,7 @@ from flows.scheduling.running import is_held
 from flows.scheduling.schedule import Kind, Schedule, ScheduleKey
 from flows.scheduling.server import ensure_server
 from flows.scheduling.work import is_dated
-from infra.ledger import Ledger
+from infra.ledger import open_ledger
 from infra.settings import Settings
 from serving.model_store import ModelStore
 
@@ -158,6 +158,4 @@ def _check(settings: Settings, schedule: Schedule) -> None:
 
 def _note(settings: Settings, event: str, schedule: Schedule, actor: str, reason: str) -> None:
     details = schedule.model_dump(mode="json")
-    Ledger(settings.database).append(
-        event, schedule.name, actor=actor, reason=reason, details=details
-    )
+    open_ledger(settings).append(event, schedule.name, actor=actor, reason=reason, details=details)

@@ -100,11 +100,13 @@ class KeyStore:
     """The keys of one state folder; safe for several processes.
 
     Args:
-        database: SQLite file of the state folder, which holds the ledger, too.
+        database: SQLite file of the state folder.
+        ledger: Where making and revoking are written down; default: in the same file.
     """
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, ledger: Ledger | None = None) -> None:
         self._database = database
+        self._ledger = ledger or Ledger(database)
 
     def create(
         self,
@@ -148,7 +150,7 @@ class KeyStore:
             revoked_at=None,
         )
         # The ledger first: a key that nobody wrote down must never open a door.
-        Ledger(self._database).append(
+        self._ledger.append(
             "api_key_created", key_id, actor=actor, reason=reason, details=_details(key)
         )
         with closing(connect(self._database, _SCHEMA)) as connection:
@@ -186,13 +188,13 @@ class KeyStore:
         key = known[key_id]
         if key.revoked_at is not None:
             raise KeyRefused(f"Key {key_id} was revoked at {key.revoked_at:%Y-%m-%d %H:%M} UTC.")
-        Ledger(self._database).append(
-            "api_key_revoked", key_id, actor=actor, reason=reason, details={"name": key.name}
-        )
+        revoked_at = _text(datetime.now(UTC))
+        details = {"name": key.name, "revoked_at": revoked_at}
+        self._ledger.append("api_key_revoked", key_id, actor=actor, reason=reason, details=details)
         with closing(connect(self._database, _SCHEMA)) as connection:
             connection.execute(
                 "UPDATE api_keys SET revoked_at = ? WHERE key_id = ? AND revoked_at IS NULL",
-                (_text(datetime.now(UTC)), key_id),
+                (revoked_at, key_id),
             )
         return next(key for key in self.all() if key.key_id == key_id)
 
@@ -243,6 +245,9 @@ def _details(key: ApiKey) -> dict[str, object]:
         "requests_per_second": key.rate and key.rate.per_second,
         "rows_per_second": key.row_rate and key.row_rate.per_second,
         "expires_at": key.expires_at and _text(key.expires_at),
+        "created_at": _text(key.created_at),
+        # Of 256 random bits: it tells what was put in the key's place, and nothing of the key.
+        "secret_sha256": key.secret_sha256,
     }
 
 

@@ -16,9 +16,11 @@ _GROUP = (
     "SELECT writer_id, number, first_sequence, n_records, segment, committed_at, records, digest "
     "FROM log_group"
 )
-_HEAD = (
-    "SELECT number, first_sequence + n_records - 1, digest FROM log_group WHERE writer_id = ? "
-    "ORDER BY number DESC LIMIT 1"
+# One statement for all of them: a seek for each writer, and all at one moment.
+_HEADS = (
+    "SELECT g.writer_id, g.number, g.first_sequence + g.n_records - 1, g.digest FROM log_writer w "
+    "JOIN log_group g ON g.writer_id = w.writer_id AND g.number = "
+    "(SELECT max(number) FROM log_group WHERE writer_id = w.writer_id)"
 )
 _SEGMENTS = "SELECT segment, count(*), sum(n_records) FROM log_group GROUP BY segment ORDER BY 1"
 _KEYS = "SELECT key, content, decision_id FROM log_answered WHERE until > ? AND key IN"
@@ -82,9 +84,8 @@ class SqlStore(ABC):
             end.writer_id: ChainHead(end.writer_id, end.number, end.last_sequence, end.digest)
             for end in sorted(self.closed(), key=lambda end: end.number)
         }
-        for (writer_id,) in self._rows("SELECT writer_id FROM log_writer"):
-            for number, n_records, digest in self._rows(_HEAD, (writer_id,)):
-                heads[writer_id] = ChainHead(writer_id, number, n_records, bytes(digest))
+        for writer_id, number, n_records, digest in self._rows(_HEADS):
+            heads[writer_id] = ChainHead(writer_id, number, n_records, bytes(digest))
         return [heads[writer_id] for writer_id in sorted(heads)]
 
     def closed(self) -> list[Closed]:

@@ -60,7 +60,8 @@ def test_making_and_revoking_are_ledger_entries(database: Path) -> None:
     assert (made.event, made.actor, made.reason) == ("api_key_created", "ada", "tests")
     assert made.details == {
         "name": "checkout", "scopes": ["score"], "requests_per_second": 2.0,
-        "rows_per_second": None, "expires_at": None,
+        "rows_per_second": None, "expires_at": None, "secret_sha256": key.secret_sha256,
+        "created_at": key.created_at.isoformat(timespec="microseconds"),
     }  # fmt: skip
     assert (revoked.event, revoked.actor) == ("api_key_revoked", "bob")
     assert Ledger(database).verify() == 2

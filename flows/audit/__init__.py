@@ -1,0 +1,1 @@
+"""Which model decided what, why, and proof of it."""

@@ -10,7 +10,7 @@ import pytest
 
 from serving.access.exposure import ServiceExposed
 from serving.access.keys import KeyStore, Scope
-from serving.hard_rules import RulesUnusable
+from serving.rule_file import RulesUnusable
 from serving.launch import free_port, running_service, serve, wait_until_ready
 
 

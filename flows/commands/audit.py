@@ -1,0 +1,16 @@
+"""Commands for an auditor: which model decided what, why, and proof of it."""
+
+import typer
+
+from flows.commands import audit_replay
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register the commands of the group ``audit``."""
+    audit = typer.Typer(
+        no_args_is_help=True, help="Which model decided what, why, and proof of it."
+    )
+    audit.callback()(lambda: None)
+    for module in (audit_replay,):
+        module.add_commands(audit)
+    app.add_typer(audit, name="audit")

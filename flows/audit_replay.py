@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from balancing.inference_platform import inference_platform
+from flows.answered import deciding_model
 from flows.retired_segments import RetiredSegments
 from infra.errors import InputError, Refusal
 from infra.ledger import Ledger
@@ -228,8 +229,8 @@ def _wanted(
                 "changed. Run whitecrow audit verify."
             ) from None
         for stored in records:
-            of_model = model is None or stored.model == model
-            if of_model and low <= stored.received_at < high:
+            is_within = low <= stored.received_at < high
+            if is_within and (model is None or deciding_model(stored).name == model):
                 yield group.writer_id, stored
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.feature_set import FeatureArrays
 from serving.replaying.comparison import Comparison, compare_features
@@ -41,12 +42,14 @@ class ScoredAgain:
         by_features: From the logged features; None where some of them are sealed.
         computed: The features as computed from the rows; None without the rows.
         logged: The features as they are logged.
+        is_other: Which rows have computed features that differ from the logged ones.
     """
 
     by_logits: list[ScoredRow]
     by_features: list[ScoredRow] | None
     computed: FeatureArrays | None
     logged: FeatureArrays
+    is_other: NDArray[np.bool_]
 
 
 def score_again(
@@ -83,7 +86,18 @@ def score_again(
         batch = scorer.score_prepared(prepared, with_reasons=True, at_least_review=at_least_review)
         by_logits = replace(by_logits, flags=batch.flags)
         by_features = _rows(scorer, batch)
-    return ScoredAgain(_rows(scorer, by_logits), by_features, computed, logged)
+    return ScoredAgain(
+        _rows(scorer, by_logits), by_features, computed, logged, _is_other(computed, logged)
+    )
+
+
+def _is_other(computed: FeatureArrays | None, logged: FeatureArrays) -> NDArray[np.bool_]:
+    if computed is None:
+        return np.zeros(len(logged.numeric), dtype=bool)
+    same = (computed.numeric == logged.numeric) | (
+        np.isnan(computed.numeric) & np.isnan(logged.numeric)
+    )
+    return ~same.all(axis=1) | (computed.categorical != logged.categorical).any(axis=1)
 
 
 def _rows(scorer: Scorer, batch: ScoredBatch) -> list[ScoredRow]:
@@ -96,6 +110,8 @@ def compare_own_features(
     """Compare the features that come from the row itself, computed again from the logged row."""
     if again.computed is None:
         return Comparison(missing=(f"the row: {decision.why_sealed}",))
+    if not again.is_other[at]:
+        return Comparison()
     names = scorer.bundle.feature_set
     computed, logged = again.computed, again.logged
     different = (

@@ -15,16 +15,16 @@ from infra.settings import Settings
 from serving.decisions.chain import verify_groups
 from serving.request_context import RequestContext
 from tests.serving.conftest import CORNER, ROW, SHOP, make_home
-from tests.serving.decisions.conftest import (  # noqa: F401 - fixtures
-    LogPlace,
-    place,
-    postgres_place,
-    sqlite_place,
-)
+from tests.serving.decisions import conftest
+from tests.serving.decisions.conftest import LogPlace
 
 WHO = {"actor": "ann", "reason": "asked for it"}
 PERSONAL = {"columns": SHOP["columns"] | {"pii": ["AGE_DAYS"]}}
 Served = Callable[..., Settings]
+
+# Each kind of database in turn.
+sqlite_place, postgres_place = conftest.sqlite_place, conftest.postgres_place
+place = conftest.place
 
 
 @pytest.fixture

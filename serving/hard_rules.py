@@ -31,98 +31,31 @@ computed nevertheless.
 """
 
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, Literal
-
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictInt,
-    StrictStr,
-    ValidationError,
-    model_validator,
-)
+from typing import Any
 
 from features.contract import Contract
-from infra.errors import InputError
 from serving.refusals import RequestRefused
 from serving.row_rules import FLAG as BROKEN_ROW_RULE
+from serving.rule_file import (
+    AllowRule,
+    CapRule,
+    ListedRule,
+    RuleFile,
+    RulesUnusable,
+    read_rules,
+)
 from serving.scored import ScoredRow
 
-FLAG = "hard_rule:"
 _DECISIONS = ("approve", "review", "decline")
-
-
-class RulesUnusable(InputError):
-    """Raised when a file of hard rules cannot be read, or says what makes no sense."""
-
-
-def _moment(value: object) -> object:
-    """Return when a rule ends: a date is its last day, and a moment needs its offset."""
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ValueError("give the moment with its offset, such as 2027-01-31T12:00:00Z")
-        return value
-    if type(value) is date:
-        return datetime(value.year, value.month, value.day, tzinfo=UTC) + timedelta(days=1)
-    raise ValueError("give a date such as 2027-01-31, without quotes")
-
-
-_Values = Annotated[tuple[StrictInt | StrictStr, ...], Field(min_length=1)]
-
-
-class _Rule(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
-    reason: str = Field(min_length=1)
-    expires: Annotated[datetime, BeforeValidator(_moment)]
-
-    @property
-    def flag(self) -> str:
-        return FLAG + self.name
-
-
-class _Listed(_Rule):
-    column: str
-    values: _Values
-
-
-class _Allow(_Listed):
-    overrides_row_rules: bool = False
-
-
-class _Cap(_Rule):
-    max_amount: float = Field(ge=0, allow_inf_nan=False)
-    decision: Literal["review", "decline"] = "review"
-    column: str | None = None
-    values: _Values | None = None
-
-    @model_validator(mode="after")
-    def _both_or_none(self) -> "_Cap":
-        if (self.column is None) != (self.values is None):
-            raise ValueError("give column and values together, or neither for every row")
-        return self
-
-
-class _RuleFile(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    deny: tuple[_Listed, ...] = ()
-    allow: tuple[_Allow, ...] = ()
-    cap: tuple[_Cap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Active:
     """A rule as rows meet it."""
 
-    rule: _Listed | _Allow | _Cap
+    rule: ListedRule | AllowRule | CapRule
     ends: float
 
 
@@ -133,17 +66,26 @@ class HardRules:
     """The rules of one file for one contract; they never change.
 
     Args:
-        content: TOML.
+        content: TOML, or what was read of it.
         contract: Whose entities and amount they are about.
         source: Names the file in messages.
+        digest: Under which they are kept (:mod:`serving.kept_rules`), for the rows they decide.
 
     Raises:
         RulesUnusable: If the content is not as the module says, or is about something else.
     """
 
-    def __init__(self, content: str, contract: Contract, *, source: str) -> None:
-        rules = _read(content, source)
-        every: list[_Listed | _Allow | _Cap] = [*rules.deny, *rules.allow, *rules.cap]
+    def __init__(
+        self,
+        content: str | RuleFile,
+        contract: Contract,
+        *,
+        source: str,
+        digest: bytes | None = None,
+    ) -> None:
+        rules = read_rules(content, source) if isinstance(content, str) else content
+        self._digest = digest
+        every: list[ListedRule | AllowRule | CapRule] = [*rules.deny, *rules.allow, *rules.cap]
         _check_names([rule.name for rule in every], source)
         _check_columns(every, contract, source)
         if rules.cap and contract.amount_column is None:
@@ -168,6 +110,7 @@ class HardRules:
         scored: Sequence[ScoredRow],
         *,
         at_least_review: bool = False,
+        now: float | None = None,
     ) -> list[ScoredRow | RequestRefused]:
         """Return the rows as the rules decide them; scores stay as they are.
 
@@ -175,8 +118,9 @@ class HardRules:
             rows: Typed by the contract.
             scored: What the scorer says of each.
             at_least_review: Whether something else forbids to approve them.
+            now: The moment by which rules end, in seconds since 1970; default: the clock's.
         """
-        now = time.time()
+        now = time.time() if now is None else now
         return [
             self._applied(row, said, now, at_least_review=at_least_review)
             for row, said in zip(rows, scored, strict=True)
@@ -193,12 +137,12 @@ class HardRules:
     ) -> ScoredRow:
         denied = _found(self._deny, row, now)
         if denied:
-            return _decided(scored, "decline", denied)
+            return self._decided(scored, "decline", denied)
         capped = self._capped(row, now)
         if capped:
             rank = max(_DECISIONS.index(scored.decision), *map(_rank, capped))
             deciding = [each for each in capped if _rank(each) == rank]
-            return _decided(scored, _DECISIONS[rank], deciding)
+            return self._decided(scored, _DECISIONS[rank], deciding)
         allowed = _found(self._allow, row, now)
         if not allowed or scored.decision == "approve":
             return scored
@@ -206,7 +150,13 @@ class HardRules:
             return scored
         if any(flag.startswith(BROKEN_ROW_RULE) for flag in scored.flags):
             allowed = [each for each in allowed if _overrides(each)]
-        return _decided(scored, "approve", allowed) if allowed else scored
+        return self._decided(scored, "approve", allowed) if allowed else scored
+
+    def _decided(self, scored: ScoredRow, decision: str, rules: Sequence[_Active]) -> ScoredRow:
+        flags = (*scored.flags, *dict.fromkeys(each.rule.flag for each in rules))
+        # Reasons say why the model stopped a row; an approved one was not stopped.
+        reasons = () if decision == "approve" else scored.reasons
+        return replace(scored, decision=decision, flags=flags, reasons=reasons, rules=self._digest)
 
     def _capped(self, row: Mapping[str, Any], now: float) -> list[_Active]:
         if not (self._cap or self._cap_all) or self._amount is None:
@@ -219,18 +169,6 @@ class HardRules:
         return [each for each in found if amount > _most(each)]
 
 
-def _read(content: str, source: str) -> _RuleFile:
-    try:
-        return _RuleFile.model_validate(tomllib.loads(content))
-    except tomllib.TOMLDecodeError as error:
-        raise RulesUnusable(f"{source} is not TOML: {error}.") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        raise RulesUnusable(f"{source}: {where}: {said}.") from None
-
-
 def _check_names(names: Sequence[str], source: str) -> None:
     for name in names:
         if names.count(name) > 1:
@@ -238,7 +176,7 @@ def _check_names(names: Sequence[str], source: str) -> None:
 
 
 def _check_columns(
-    rules: Sequence[_Listed | _Allow | _Cap], contract: Contract, source: str
+    rules: Sequence[ListedRule | AllowRule | CapRule], contract: Contract, source: str
 ) -> None:
     entities = contract.columns.entities
     for rule in rules:
@@ -249,7 +187,7 @@ def _check_columns(
             )
 
 
-def _by_value(rules: Sequence[_Listed | _Allow | _Cap]) -> dict[str, _ByValue]:
+def _by_value(rules: Sequence[ListedRule | AllowRule | CapRule]) -> dict[str, _ByValue]:
     """Return, by column and value, the rules about it: a row costs a look-up a column."""
     found: dict[str, _ByValue] = {}
     for rule in rules:
@@ -259,7 +197,7 @@ def _by_value(rules: Sequence[_Listed | _Allow | _Cap]) -> dict[str, _ByValue]:
     return found
 
 
-def _active(rule: _Listed | _Allow | _Cap) -> _Active:
+def _active(rule: ListedRule | AllowRule | CapRule) -> _Active:
     return _Active(rule, rule.expires.timestamp())
 
 
@@ -273,21 +211,14 @@ def _found(rules: dict[str, _ByValue], row: Mapping[str, Any], now: float) -> li
 
 
 def _rank(active: _Active) -> int:
-    assert isinstance(active.rule, _Cap)
+    assert isinstance(active.rule, CapRule)
     return _DECISIONS.index(active.rule.decision)
 
 
 def _most(active: _Active) -> float:
-    assert isinstance(active.rule, _Cap)
+    assert isinstance(active.rule, CapRule)
     return active.rule.max_amount
 
 
 def _overrides(active: _Active) -> bool:
-    return isinstance(active.rule, _Allow) and active.rule.overrides_row_rules
-
-
-def _decided(scored: ScoredRow, decision: str, rules: Sequence[_Active]) -> ScoredRow:
-    flags = (*scored.flags, *dict.fromkeys(each.rule.flag for each in rules))
-    # Reasons say why the model stopped a row; an approved one was not stopped.
-    reasons = () if decision == "approve" else scored.reasons
-    return replace(scored, decision=decision, flags=flags, reasons=reasons)
+    return isinstance(active.rule, AllowRule) and active.rule.overrides_row_rules

@@ -179,7 +179,7 @@ class ScoringApp:
     def _admitted(self, route: Route, headers: Headers) -> Caller:
         if self._gate is None or route.is_public:
             return ANYBODY
-        return self._gate.admit(headers, route.needs)
+        return self._gate.admit(headers, route.needs, to_auditors=route.to_auditors)
 
     def _labels_taken(
         self, model: ServedModel, labels: Sequence[ReportedLabel], now: int
@@ -277,7 +277,7 @@ class ScoringApp:
             described["test_identities"] = True
         if self.decision_log is not None:
             described["decision_log"] = self.decision_log.describe()
-        if caller.is_admin:
+        if caller.sees_details:
             return described
         return {name: described[name] for name in _FOR_EVERYBODY if name in described}
 

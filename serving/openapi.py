@@ -79,7 +79,7 @@ def openapi_document(models: ServedModels) -> dict[str, Any]:
     paths["/v1/models"] = {"get": _read_operation("Versions of every model")}
     paths["/v1/decisions/{decision_id}"] = {
         "parameters": [_DECISION_ID],
-        "get": _read_operation("A stored decision, for keys of the scope admin", "503"),
+        "get": _read_operation("A stored decision, for keys of the scopes audit and admin", "503"),
     }
     return {
         "openapi": "3.1.0",

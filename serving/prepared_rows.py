@@ -5,8 +5,9 @@ part comes from what its entities did before: a table brings it as columns
 (``features.velocity_table``), a request's rows as a matrix (``serving.online_features``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -24,6 +25,8 @@ from serving.requests import RowReader, TypedRow
 from serving.row_encoder import RowEncoder
 from serving.row_rules import Broken, RowRules
 from serving.scored import UnscorableRow
+
+T = TypeVar("T")
 
 VelocityMatrix = NDArray[np.float64]
 """Features over time, ``(n_rows, n_velocity)``, in the order of ``contract.velocity_features``."""
@@ -172,6 +175,19 @@ def velocity_of(frame: pl.DataFrame, contract: Contract) -> VelocityMatrix:
     if not names:
         return np.empty((frame.height, 0))
     return frame.select(pl.col(names).cast(pl.Float64)).to_numpy()
+
+
+def one_by_one(
+    score: Callable[[Sequence[TypedRow], VelocityMatrix | None], list[T]],
+    rows: Sequence[TypedRow],
+    velocity: VelocityMatrix | None,
+) -> list[T]:
+    """Return what scoring says of each row alone."""
+    return [
+        outcome
+        for at, row in enumerate(rows)
+        for outcome in score([row], None if velocity is None else velocity[at : at + 1])
+    ]
 
 
 def _refuse_infinite(arrays: FeatureArrays, feature_set: FeatureSet) -> None:

@@ -44,7 +44,7 @@ class ReasonFinder:
     def __init__(
         self, feature_set: FeatureSet, contract: Contract, benign: Benign, risk_of: RiskOf
     ) -> None:
-        denied = _denied_features(contract)
+        denied = denied_features(contract)
         self._risk_of = risk_of
         self._numeric = [
             (position, name, _number(benign[name]))
@@ -116,7 +116,7 @@ class ReasonFinder:
         return tuple(Reason(column, text, effect) for column, text, effect in named)
 
 
-def _denied_features(contract: Contract) -> set[str]:
+def denied_features(contract: Contract) -> set[str]:
     """Return the denied columns, and the features that are computed from them."""
     denied = set(contract.reasons.deny)
     for name, expression in contract.derived.items():

@@ -21,6 +21,7 @@ class Route:
         model: The model that the path names; None for the default one.
         template: Of the path, for metrics and logs.
         needs: The scope that an API key needs; None where any key will do.
+        to_auditors: Whether any key means those, too, that may audit and nothing else.
         is_public: Whether it takes no key at all.
     """
 
@@ -29,6 +30,7 @@ class Route:
     model: str | None = None
     template: str = "other"
     needs: Scope | None = None
+    to_auditors: bool = False
     is_public: bool = False
 
 
@@ -41,13 +43,13 @@ def route_of(path: str) -> Route:
     if path in _ROUTES:
         return _ROUTES[path]
     if path.startswith(DECISIONS):
-        return Route("decision", "GET", template=f"{DECISIONS}{{decision_id}}", needs=Scope.ADMIN)
+        return Route("decision", "GET", template=f"{DECISIONS}{{decision_id}}", needs=Scope.AUDIT)
     name, _, action = path.removeprefix(_MODELS).partition("/")
     if path.startswith(_MODELS) and name and f"/v1/{action}" in _OF_A_MODEL:
         template = f"/v1/models/{{name}}/{action}"
         return Route(action, "POST", name, template, _SCOPES[action])
     if path.startswith(_MODELS) and name and not action:
-        return Route("model", "GET", name, "/v1/models/{name}")
+        return Route("model", "GET", name, "/v1/models/{name}", to_auditors=True)
     raise RequestRefused(
         "unknown_path", "There is nothing at this path; /docs lists what there is.", status=404
     )
@@ -72,18 +74,28 @@ _SCOPES = {
 
 
 def _named(
-    *paths: str, action: str | None = None, method: str = "GET", is_public: bool = False
+    *paths: str,
+    action: str | None = None,
+    method: str = "GET",
+    to_auditors: bool = False,
+    is_public: bool = False,
 ) -> dict[str, Route]:
     routes = {}
     for path in paths:
         what = action or path[4:]
-        needs = _SCOPES.get(what)
-        routes[path] = Route(what, method, template=path, needs=needs, is_public=is_public)
+        routes[path] = Route(
+            what,
+            method,
+            template=path,
+            needs=_SCOPES.get(what),
+            to_auditors=to_auditors,
+            is_public=is_public,
+        )
     return routes
 
 
 _OF_A_MODEL = _named("/v1/score", "/v1/score/batch", "/v1/labels", method="POST")
-_ROUTES = _OF_A_MODEL | _named("/v1/model", "/v1/models")
+_ROUTES = _OF_A_MODEL | _named("/v1/model", "/v1/models", to_auditors=True)
 _ROUTES |= _named("/openapi.json", "/docs", "/", action="page")
 _ROUTES |= _named("/metrics", action="page", is_public=True)
 # BentoML answers these to GET; what comes here used another method.

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from features.contract import Contract
-from serving.hard_rules import HardRules, RulesUnusable
+from serving.hard_rules import HardRules
+from serving.kept_rules import KeptRules
 from serving.refusals import RequestRefused
 from serving.requests import TypedRow
+from serving.rule_file import RulesUnusable, read_rules
 from serving.scored import ScoredRow
 
 logger = logging.getLogger(__name__)
@@ -25,13 +27,15 @@ class LiveRules:
     Args:
         path: The file; none there means no rules.
         contract: Of the model.
+        kept: Where they are kept, for whoever asks later what they said; None for nowhere.
 
     Raises:
         RulesUnusable: If there is a file, and it is no good.
     """
 
-    def __init__(self, path: Path, contract: Contract) -> None:
+    def __init__(self, path: Path, contract: Contract, kept: KeptRules | None = None) -> None:
         self._path = path
+        self._kept = kept
         self._contract = contract
         self._rules: HardRules | None = None
         self._sha256: str | None = None
@@ -115,7 +119,9 @@ class LiveRules:
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise RulesUnusable(f"{self._path} cannot be read: {error}.") from None
-        self._rules = HardRules(text, self._contract, source=str(self._path))
+        source = str(self._path)
+        digest = None if self._kept is None else self._kept.keep(read_rules(text, source))
+        self._rules = HardRules(text, self._contract, source=source, digest=digest)
         self._sha256 = hashlib.sha256(content).hexdigest()
         self._read_at, self._problem = datetime.now(UTC), None
 
@@ -134,10 +140,12 @@ class RuleBook:
 
     Args:
         location: A TOML file for every model, or a folder with ``NAME.toml`` for each.
+        kept: Where what they say is kept; None where no decision is written down either.
     """
 
-    def __init__(self, location: Path) -> None:
+    def __init__(self, location: Path, kept: KeptRules | None = None) -> None:
         self._location = location
+        self._kept = kept
         self._of: dict[str, LiveRules] = {}
 
     def rules_of(self, contract: Contract) -> LiveRules:
@@ -154,7 +162,7 @@ class RuleBook:
         if before is not None and before.suits(contract):
             # A model is swapped, or its policy: rules that could not be read stay in force.
             return before
-        rules = LiveRules(path, contract)
+        rules = LiveRules(path, contract, self._kept)
         self._of[contract.name] = rules
         return rules
 

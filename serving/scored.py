@@ -62,6 +62,7 @@ class ScoredRow:
         logits: float32, as float.
         numeric: Its numeric features: float32, little-endian.
         categorical: Its categorical features: int64, little-endian.
+        rules: SHA-256 of the hard rules that decided it; None where none did.
     """
 
     id: str | None
@@ -74,6 +75,7 @@ class ScoredRow:
     logits: tuple[float, ...]
     numeric: bytes
     categorical: bytes
+    rules: bytes | None = None
 
 
 def scored_rows(
@@ -102,6 +104,21 @@ def scored_rows(
         strict=False,
     )
     return list(starmap(ScoredRow, per_row))
+
+
+def refuse_overflow(logits: NDArray[np.float32]) -> None:
+    """Refuse rows whose logits overflow.
+
+    Raises:
+        UnscorableRow: Naming how many they are.
+    """
+    is_finite = np.isfinite(logits)
+    if np.count_nonzero(is_finite) != logits.size:
+        n_overflown = int((~is_finite).any(axis=1).sum())
+        raise UnscorableRow(
+            f"{n_overflown} row(s) hold numbers too far out for the network: their scores "
+            "overflow. Set bounds in [expectations] and validate the table first."
+        )
 
 
 def joined(parts: Sequence[ScoredBatch]) -> ScoredBatch:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from functools import partial
 
-from serving.prepared_rows import VelocityMatrix
+from serving.prepared_rows import VelocityMatrix, one_by_one
 from serving.refusals import RequestRefused
 from serving.requests import TypedRow
 from serving.scored import ScoredRow
-from serving.scorer import Scorer, one_by_one
+from serving.scorer import Scorer
 
 
 def scored_apart(

@@ -1,10 +1,10 @@
 """The scorer: rows to decisions, the same function in evaluation, batch and HTTP."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import repeat
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,7 @@ from features.feature_set import FeatureArrays
 from features.segments import SegmentArray
 from serving.answer_shapes import ModelName, Reason
 from serving.bundle import ModelBundle
-from serving.prepared_rows import PreparedRows, RowPreparer, VelocityMatrix
+from serving.prepared_rows import PreparedRows, RowPreparer, VelocityMatrix, one_by_one
 from serving.reasons import ReasonFinder
 from serving.refusals import RequestRefused
 from serving.request_fields import RequestField
@@ -25,11 +25,16 @@ from serving.request_json import Body
 from serving.request_trace import finish_stage
 from serving.requests import RowReader, TypedRow
 from serving.row_rulings import RowRulings
-from serving.scored import ScoredBatch, ScoredRow, UnscorableRow, joined, scored_rows
+from serving.scored import (
+    ScoredBatch,
+    ScoredRow,
+    UnscorableRow,
+    joined,
+    refuse_overflow,
+    scored_rows,
+)
 
 _ROWS_AT_ONCE = 1 << 15
-
-T = TypeVar("T")
 
 
 class Scorer:
@@ -46,6 +51,7 @@ class Scorer:
 
     Attributes:
         model_name: What answers name the model by.
+        preparer: Makes rows ready for :meth:`score_prepared`.
         rules: Have the last word on rows of requests, in a service; never on tables.
 
     Raises:
@@ -76,7 +82,7 @@ class Scorer:
         self._threads = threads
         self._contract = bundle.contract
         self._reader = RowReader(self._contract, bundle.feature_set.input_types)
-        self._preparer = RowPreparer(bundle.feature_set, self._reader, policy)
+        self.preparer = RowPreparer(bundle.feature_set, self._reader, policy)
         self._reasons = ReasonFinder(
             bundle.feature_set,
             self._contract,
@@ -158,9 +164,11 @@ class Scorer:
             at_least_review: Whether to approve none of them.
         """
         try:
-            prepared = self._preparer.of_rows(rows, velocity)
+            prepared = self.preparer.of_rows(rows, velocity)
             finish_stage("features")
-            batch = self._score(prepared, with_reasons=True, at_least_review=at_least_review)
+            batch = self.score_prepared(
+                prepared, with_reasons=True, at_least_review=at_least_review
+            )
         except UnscorableRow:
             if len(rows) == 1:
                 return [RequestRefused("out_of_range", "A number is too far out to be scored.")]
@@ -186,7 +194,7 @@ class Scorer:
         Raises:
             UnscorableRow: If a row holds a number that no network can work with.
         """
-        return self._score(self._preparer.of_rows(rows, velocity), with_reasons=False)
+        return self.score_prepared(self.preparer.of_rows(rows, velocity), with_reasons=False)
 
     def score_requests(
         self, rows: Sequence[Mapping[str, Any]], velocity: VelocityMatrix | None = None
@@ -199,6 +207,21 @@ class Scorer:
         typed = [self._reader.read(row) for row in rows]
         return self.decide_typed(typed, velocity)
 
+    def decide_logits(
+        self, prepared: PreparedRows, logits: NDArray[np.float32], *, at_least_review: bool = False
+    ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+        """Return scores and decisions of rows with these logits.
+
+        Shape:
+            ``(n, 2)`` logits -> ``(n,)`` each.
+        """
+        risk_score, decision = self.policy.decide(
+            logits, amount_minor=prepared.amount_minor, segment=prepared.segment
+        )
+        for mask in prepared.broken.values():
+            decision[mask] = np.maximum(decision[mask], REVIEW)
+        return risk_score, np.maximum(decision, REVIEW) if at_least_review else decision
+
     def _read(self, row: Mapping[str, Any]) -> TypedRow | RequestRefused:
         try:
             return self._reader.read(row)
@@ -206,21 +229,20 @@ class Scorer:
             return refusal
 
     def _score_part(self, frame: pl.DataFrame, *, with_reasons: bool) -> ScoredBatch:
-        return self._score(self._preparer.of_table(frame), with_reasons=with_reasons)
+        return self.score_prepared(self.preparer.of_table(frame), with_reasons=with_reasons)
 
-    def _score(
+    def score_prepared(
         self, prepared: PreparedRows, *, with_reasons: bool, at_least_review: bool = False
     ) -> ScoredBatch:
+        """Score rows that :attr:`preparer` made ready.
+
+        Raises:
+            UnscorableRow: If a number is too far out for the network.
+        """
         arrays = prepared.arrays
         logits = self.model.logits(arrays.numeric, arrays.categorical)
-        _refuse_overflow(logits)
-        risk_score, decision = self.policy.decide(
-            logits, amount_minor=prepared.amount_minor, segment=prepared.segment
-        )
-        for mask in prepared.broken.values():
-            decision[mask] = np.maximum(decision[mask], REVIEW)
-        if at_least_review:
-            decision = np.maximum(decision, REVIEW)
+        refuse_overflow(logits)
+        risk_score, decision = self.decide_logits(prepared, logits, at_least_review=at_least_review)
         finish_stage("model")
         stopped = decision.nonzero()[0] if with_reasons else np.empty(0, dtype=np.int64)
         reasons = self._explain(prepared, risk_score, stopped)
@@ -265,19 +287,6 @@ class Scorer:
         return flags
 
 
-def one_by_one(
-    score: Callable[[Sequence[TypedRow], VelocityMatrix | None], list[T]],
-    rows: Sequence[TypedRow],
-    velocity: VelocityMatrix | None,
-) -> list[T]:
-    """Return what scoring says of each row alone."""
-    return [
-        outcome
-        for at, row in enumerate(rows)
-        for outcome in score([row], None if velocity is None else velocity[at : at + 1])
-    ]
-
-
 def _risk_of(
     policy: Policy,
     model: OnnxModel,
@@ -286,13 +295,3 @@ def _risk_of(
     segment: SegmentArray | None,
 ) -> NDArray[np.float64]:
     return policy.risk_score(model.logits(numeric, categorical), segment)
-
-
-def _refuse_overflow(logits: NDArray[np.float32]) -> None:
-    is_finite = np.isfinite(logits)
-    if np.count_nonzero(is_finite) != logits.size:
-        n_overflown = int((~is_finite).any(axis=1).sum())
-        raise UnscorableRow(
-            f"{n_overflown} row(s) hold numbers too far out for the network: their scores "
-            "overflow. Set bounds in [expectations] and validate the table first."
-        )

@@ -7,6 +7,7 @@ from typing import Any
 
 from features.velocity import velocity_plan
 from serving.decisions.opening import Recording
+from serving.kept_rules import KeptRules
 from serving.live import CHALLENGER, CHAMPION
 from serving.model_changes import ModelChanges
 from serving.model_references import ResolvedModel, UnknownModel
@@ -145,7 +146,8 @@ class ModelSource:
             home / "state", state_uri, log=None if recording is None else recording.log
         )
         self._recording = recording
-        self.rules = RuleBook(home / "rules" if rules is None else Path(rules))
+        kept = None if recording is None else KeptRules(home, recording.log.secret)
+        self.rules = RuleBook(home / "rules" if rules is None else Path(rules), kept)
 
     def load_all(self) -> ServedModels:
         """Return every model that is to be served, verified.

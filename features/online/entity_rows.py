@@ -5,11 +5,14 @@ read is one row. An entity with more events than fit is *hot*: its newest events
 and the older ones are moved to table ``older``, in segments that follow each other in time.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from features.online.events import json_list
+from features.online.forgetting import ForgottenEntity
 from features.online.older_segments import SCHEMA as OLDER_SCHEMA
 from features.online.older_segments import OlderSegments, capacity
 from features.online.past import EntityLayout, key_text, layout_number
@@ -252,6 +255,25 @@ def hottest(
         n_events = n_older + len(Segment.unpack(packed, layout))
         found.append(HotEntity(layout.entity, key_text(layout, key), n_events))
     return sorted(found, key=lambda hot: hot.n_events, reverse=True)
+
+
+def forget(connection: sqlite3.Connection, forgotten: ForgottenEntity) -> int:
+    """Delete the entities about one value, inside a transaction; return how many there were."""
+    found = list(rows_of(connection, "SELECT n, key FROM entity WHERE key IN", forgotten.alone))
+    for prefix in forgotten.paired:
+        query = "SELECT n, key FROM entity WHERE key >= ? AND key < ?"
+        pairs = connection.execute(query, (prefix, prefix[:-1] + ";"))
+        found += [row for row in pairs if forgotten.is_named(row[1])]
+    for n, key in found:
+        connection.execute("DELETE FROM older WHERE entity = ?", (n,))
+        connection.execute("DELETE FROM entity WHERE n = ?", (n,))
+        # Labels of its events have nowhere to go any more.
+        query = "SELECT id, places FROM event WHERE instr(places, ?) > 0"
+        for event_id, places in connection.execute(query, (json_list([key])[1:-1],)).fetchall():
+            left = [place for place in json.loads(places) if place != key]
+            changed = json_list(left) if left else None
+            connection.execute("UPDATE event SET places = ? WHERE id = ?", (changed, event_id))
+    return len(found)
 
 
 def rows_of(connection: sqlite3.Connection, select: str, keys: Sequence[str]) -> Iterator[Any]:

@@ -16,6 +16,7 @@ from typing import Any, Self
 from features.durations import microseconds
 from features.online import redis_scripts as scripts
 from features.online.events import MICROSECONDS_PER_SECOND, Event, LabelReport
+from features.online.forgetting import ForgottenEntity
 from features.online.past import Past, entity_layouts, report_code
 from features.online.redis_calls import Call, ScriptRunner
 from features.online.redis_keys import StateKeys, as_bytes
@@ -61,6 +62,7 @@ class RedisState:
         lateness: timedelta,
     ) -> None:
         self._client = client
+        self._plan = plan
         self._contract, self._state_key = contract, plan.state_key
         self._location = location_of(client)
         self._guard = guard
@@ -195,6 +197,11 @@ class RedisState:
                 return 0
             self._upkeep.trim_entities(newest)
             return self._upkeep.forget_ids(newest - self._retention)
+
+    def forget_entity(self, column: str, value: str) -> int:
+        """Drop what is stored under a value (:meth:`OnlineState.forget_entity`)."""
+        with self._reachable():
+            return self._upkeep.forget_entity(ForgottenEntity(self._plan, column, value))
 
     def hot_entities(self, n: int) -> list[HotEntity]:
         """Return the entities with the most events (:meth:`OnlineState.hot_entities`)."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from features.online.forgetting import ForgottenEntity
 from features.online.past import EntityLayout, key_text, layout_number
 from features.online.redis_keys import StateKeys
 from features.online.redis_members import score_of
@@ -54,6 +55,19 @@ class RedisUpkeep:
         """Forget the ids of events before a moment and return how many there were."""
         pages = self._pages(self._keys.ids)
         return sum(self._client.eval(FORGET, len(keys), *keys, cutoff) for keys in pages)
+
+    def forget_entity(self, forgotten: ForgottenEntity) -> int:
+        """Delete the entities about one value and return how many there were."""
+        keys = [self._keys.entity(name) for name in forgotten.alone]
+        for prefix in forgotten.paired:
+            for page in self._pages(self._keys.entity(prefix)):
+                names = {key: self._keys.entity_name(key) for key in page}
+                keys += [key for key, name in names.items() if forgotten.is_named(name)]
+        if not keys:
+            return 0
+        self._client.zrem(self._keys.hot, *keys)
+        n_gone: int = self._client.delete(*keys)
+        return n_gone
 
     def hottest(self, n: int) -> list[HotEntity]:
         """Return the ``n`` hot entities with the most events, largest first."""

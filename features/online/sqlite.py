@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Self
 
 from features.durations import microseconds
-from features.online.entity_rows import EntityRows, hottest
+from features.online.entity_rows import EntityRows, forget, hottest
 from features.online.events import Event, LabelReport
 from features.online.expiry import ExpiryWalk
+from features.online.forgetting import ForgottenEntity
 from features.online.past import Past, entity_layouts
 from features.online.past_reader import PastReader
 from features.online.recording import Recording, find_seen
@@ -51,6 +52,7 @@ class SqliteState:
         self._connection = connection
         self._path = path
         self._guard = guard
+        self._plan = plan
         self._layouts = entity_layouts(plan)
         late = microseconds(lateness)
         self._retentions = [layout.horizon + late for layout in self._layouts]
@@ -157,6 +159,19 @@ class SqliteState:
                 walk.trim_entities(recording.rows, _EVICTED_AT_ONCE, only_idle=False)
             if not walk.last_entity:
                 return n_dropped
+
+    def forget_entity(self, column: str, value: str) -> int:
+        """Drop what is stored under a value (:meth:`OnlineState.forget_entity`)."""
+        forgotten = ForgottenEntity(self._plan, column, value)
+        with self._reading():
+            self._connection.execute("PRAGMA secure_delete = ON")
+        with self._recording():
+            n_gone = forget(self._connection, forgotten)
+        with self._reading():
+            # What was deleted goes from the log beside the file, too, unless somebody reads it.
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._connection.execute("PRAGMA secure_delete = OFF")
+        return n_gone
 
     def hot_entities(self, n: int) -> list[HotEntity]:
         """Return the entities with the most events (:meth:`OnlineState.hot_entities`)."""

@@ -165,6 +165,15 @@ class OnlineState(Protocol):
         """Drop all that no feature can look back to any more and return how many events went."""
         ...
 
+    def forget_entity(self, column: str, value: str) -> int:
+        """Drop all that is stored under a value, alone or in pairs; return how many keys went.
+
+        Args:
+            column: An entity of the contract.
+            value: As text.
+        """
+        ...
+
     def hot_entities(self, n: int) -> list[HotEntity]:
         """Return the ``n`` entities with the most events among the hot ones, largest first."""
         ...

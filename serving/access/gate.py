@@ -29,11 +29,11 @@ class Caller:
 
     Attributes:
         key_id: Of the key; None where keys are off.
-        is_admin: Whether everything may be shown; so it is where keys are off.
+        sees_details: Whether all of a model may be shown; so it is where keys are off.
     """
 
     key_id: str | None = None
-    is_admin: bool = True
+    sees_details: bool = True
     _rows: TokenBucket | None = None
 
     def take_rows(self, n: int) -> None:
@@ -79,12 +79,15 @@ class Gate:
         is_watching = self.mode is not AuthMode.OFF
         self._poll = Poll(self._look, what="API keys", seconds=seconds) if is_watching else None
 
-    def admit(self, headers: Mapping[bytes, bytes], scope: Scope | None) -> Caller:
+    def admit(
+        self, headers: Mapping[bytes, bytes], scope: Scope | None, *, to_auditors: bool = False
+    ) -> Caller:
         """Return who asks, where that is allowed, and count the request.
 
         Args:
             headers: Of the request, names in lower case.
             scope: That is needed; None where any key will do.
+            to_auditors: Whether any key means those, too, that may audit and nothing else.
 
         Raises:
             RequestRefused: With 401 ``missing_key``, ``unknown_key`` or ``expired_key``, 403
@@ -95,6 +98,8 @@ class Gate:
         known = self._authenticated(headers.get(b"authorization", b""), is_page=scope is None)
         if scope is not None and scope not in known.scopes:
             raise _missing_scope(scope)
+        if scope is None and not to_auditors and known.scopes == {Scope.AUDIT}:
+            raise _missing_scope(Scope.SCORE)
         if known.requests is not None:
             _wait(known.requests.take(), "requests")
         return known.caller
@@ -176,7 +181,7 @@ class _KnownKey:
         self._expires = math.inf if key.expires_at is None else key.expires_at.timestamp()
         self.requests = None if key.rate is None else TokenBucket(key.rate)
         rows = None if key.row_rate is None else TokenBucket(key.row_rate)
-        self.caller = Caller(key.key_id, key.may(Scope.ADMIN), rows)
+        self.caller = Caller(key.key_id, key.may(Scope.AUDIT), rows)
 
     def matches(self, secret: str) -> bool:
         digest = hashlib.sha256(secret.encode()).digest()

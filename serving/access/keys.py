@@ -53,8 +53,10 @@ class Scope(StrEnum):
 
     SCORE = "score"
     LABEL = "label"
+    AUDIT = "audit"
+    """Reads stored decisions and the details of models, and nothing else."""
     ADMIN = "admin"
-    """Everything, and alone: read decisions and the details of models."""
+    """Everything."""
 
 
 @dataclass(frozen=True, slots=True)

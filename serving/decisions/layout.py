@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from balancing.inference_platform import inference_platform
 from features.contract import Contract
 from features.feature_set import FeatureSet
 from features.velocity import velocity_plan
@@ -91,6 +92,7 @@ class RecordLayout:
             personal=self._personal,
             entities=self._entities,
             event_time=time if time in open_columns else None,
+            platform=inference_platform(),
         )
         self.head = group_bytes.packed_head(head)
 
@@ -178,6 +180,7 @@ class RecordLayout:
                 transaction_ids[at], values[at], pseudonyms[at], numeric[at], categorical[at],
                 draft.scored.logits, draft.stages, answer.degraded, draft.counts, subjects[at],
                 sealed[at], draft.identity.key, draft.identity.content, encode(answer),
+                draft.scored.rules,
             )
             for at, (sequence, draft, answer) in enumerate(
                 zip(count(first_sequence), drafts, answers)

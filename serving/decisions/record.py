@@ -71,6 +71,8 @@ class RecordHead(msgspec.Struct, frozen=True, array_like=True):
         personal: Of the row, those that are sealed, in the order of their values.
         entities: Columns of entities, in the order of their pseudonyms.
         event_time: Column of the event time; None where there is none or it is personal.
+        platform: Where it was scored (:func:`balancing.inference_platform.inference_platform`);
+            empty in what older releases wrote.
     """
 
     model: str
@@ -81,6 +83,7 @@ class RecordHead(msgspec.Struct, frozen=True, array_like=True):
     personal: tuple[str, ...]
     entities: tuple[str, ...]
     event_time: str | None
+    platform: str = ""
 
 
 _NO_HEAD = RecordHead("", "", "", "", (), (), (), None)
@@ -103,6 +106,8 @@ class StoredRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
         key: Of the row's :class:`Identity`.
         content: Of the row's :class:`Identity`.
         answer: JSON as it was sent; without its id where ids are personal.
+        rules: SHA-256 of the hard rules that decided (:mod:`serving.kept_rules`); None where none
+            did, or an older release wrote it.
         head: What it has in common with others; stored once for all of a group.
     """
 
@@ -125,6 +130,7 @@ class StoredRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     key: bytes | None
     content: bytes
     answer: bytes
+    rules: bytes | None = None
     head: RecordHead = _NO_HEAD
 
     @property

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from features.contract import Contract, parse_contract
-from serving.hard_rules import HardRules, RulesUnusable
+from serving.hard_rules import HardRules
 from serving.rule_book import LiveRules, RuleBook
+from serving.rule_file import RulesUnusable
 from serving.scored import ScoredRow
 from serving.scorer import Scorer
 

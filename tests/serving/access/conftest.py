@@ -51,7 +51,12 @@ def guarded(new_home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guar
     home = tmp_path_factory.mktemp("guarded")
     new_home(home)
     service = Guarded(home, free_port(), KeyStore(home / "whitecrow.db"))
-    for name, scope in (("score", Scope.SCORE), ("label", Scope.LABEL), ("admin", Scope.ADMIN)):
+    for name, scope in (
+        ("score", Scope.SCORE),
+        ("label", Scope.LABEL),
+        ("admin", Scope.ADMIN),
+        ("audit", Scope.AUDIT),
+    ):
         service.keys[name] = service.store.create([scope], actor="ada", reason="tests")[1]
     service.keys["slow"] = service.store.create(
         [Scope.SCORE], rate=Rate(0.01), actor="ada", reason="tests"

@@ -65,7 +65,7 @@ def test_a_living_key_is_let_in_by_name(store: KeyStore, gate_at, scheme: str) -
     key, text = store.create([Scope.SCORE], **WHO)
     caller = gate_at().admit({b"authorization": f"{scheme} {text}".encode()}, Scope.SCORE)
 
-    assert (caller.key_id, caller.is_admin) == (key.key_id, False)
+    assert (caller.key_id, caller.sees_details) == (key.key_id, False)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,9 @@ def test_an_expired_key_says_so_and_only_to_its_owner(store: KeyStore, gate_at) 
         ([Scope.SCORE], {Scope.SCORE, None}),
         ([Scope.LABEL], {Scope.LABEL, None}),
         ([Scope.SCORE, Scope.LABEL], {Scope.SCORE, Scope.LABEL, None}),
-        ([Scope.ADMIN], {Scope.SCORE, Scope.LABEL, Scope.ADMIN, None}),
+        ([Scope.AUDIT], {Scope.AUDIT}),
+        ([Scope.AUDIT, Scope.LABEL], {Scope.AUDIT, Scope.LABEL, None}),
+        ([Scope.ADMIN], {*Scope, None}),
     ],
 )
 def test_a_scope_opens_its_own_doors_and_admin_all(
@@ -125,7 +127,16 @@ def test_a_scope_opens_its_own_doors_and_admin_all(
         else:
             refused = refusal(gate, bearer(text), wanted)
             assert (refused.code, refused.status) == ("missing_scope", 403)
-            assert any(b'scope="' + wanted.encode() in value for _, value in refused.headers)
+            named = wanted or Scope.SCORE
+            assert any(b'scope="' + named.encode() in value for _, value in refused.headers)
+
+
+def test_an_auditor_hears_what_models_say_of_themselves(store: KeyStore, gate_at) -> None:
+    _, text = store.create([Scope.AUDIT], **WHO)
+
+    caller = gate_at().admit(bearer(text), None, to_auditors=True)
+
+    assert caller.sees_details
 
 
 def test_a_key_may_ask_no_more_than_its_rate(store: KeyStore, gate_at) -> None:

@@ -17,18 +17,20 @@ WHO = {"actor": "ada", "reason": "tests"}
         ("POST", "/v1/score/batch", {"score", "admin"}),
         ("POST", "/v1/models/shop/score", {"score", "admin"}),
         ("POST", "/v1/labels", {"label", "admin"}),
-        ("GET", "/v1/model", {"score", "label", "admin"}),
-        ("GET", "/v1/models", {"score", "label", "admin"}),
-        ("GET", "/v1/models/shop", {"score", "label", "admin"}),
+        ("GET", "/v1/model", {"score", "label", "audit", "admin"}),
+        ("GET", "/v1/models", {"score", "label", "audit", "admin"}),
+        ("GET", "/v1/models/shop", {"score", "label", "audit", "admin"}),
         ("GET", "/docs", {"score", "label", "admin"}),
         ("GET", "/openapi.json", {"score", "label", "admin"}),
+        ("GET", "/", {"score", "label", "admin"}),
+        ("GET", "/v1/decisions/01890a5d-ac96-774b-bcce-b302099a8057", {"audit", "admin"}),
     ],
 )
 def test_each_route_opens_to_its_scopes_only(
     guarded, shop_row, method: str, path: str, scopes: set[str]
 ) -> None:
     body: Any = {"rows": [shop_row()]} if path.endswith("batch") else shop_row()
-    for key in ("score", "label", "admin", None):
+    for key in ("score", "label", "audit", "admin", None):
         with guarded.client(key) as client:
             response = client.request(method, path, json=body if method == "POST" else None)
         if key in scopes:
@@ -65,6 +67,25 @@ def test_details_of_models_are_for_admins(guarded) -> None:
     assert set(brief) == {"name", "version", "policy_version", "default", "state", "auth"}
     assert brief["auth"] == "keys"
     assert "model_sha256" in whole
+
+
+def test_an_auditor_reads_decisions_and_models_and_nothing_else(guarded, shop_row) -> None:
+    with guarded.client("score") as client:
+        decision_id = client.post("/v1/score", json=shop_row()).json()["decision_id"]
+    with guarded.client("admin") as client:
+        whole = client.get("/v1/model").json()
+    with guarded.client("audit") as client:
+        read = client.get(f"/v1/decisions/{decision_id}")
+        changed = client.post(f"/v1/decisions/{decision_id}", json={})
+        model = client.get("/v1/model").json()
+        scored = client.post("/v1/score", json=shop_row())
+
+    assert read.status_code == 200
+    assert read.json()["decision_id"] == decision_id
+    assert "CUSTOMER" not in read.json()["row"]
+    assert model == whole
+    assert (changed.status_code, scored.status_code) == (405, 403)
+    assert scored.json()["error"]["code"] == "missing_scope"
 
 
 def test_a_new_key_opens_and_a_revoked_one_closes_a_running_service(guarded, shop_row) -> None:

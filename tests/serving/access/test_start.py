@@ -10,8 +10,8 @@ import pytest
 
 from serving.access.exposure import ServiceExposed
 from serving.access.keys import KeyStore, Scope
-from serving.hard_rules import RulesUnusable
 from serving.launch import free_port, running_service, serve, wait_until_ready
+from serving.rule_file import RulesUnusable
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import typer
 
 from flows.commands import (
     alerts,
+    audit,
     benchmark,
     data,
     datasets,
@@ -44,7 +45,7 @@ app = typer.Typer(
 )
 for module in (
     services, data, models, gate, benchmark, retraining, monitoring, scheduling, datasets, labels,
-    keys, packages, decisions, alerts,
+    keys, packages, decisions, alerts, audit,
 ):  # fmt: skip
     module.add_commands(app)
 

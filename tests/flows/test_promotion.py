@@ -158,7 +158,7 @@ def test_a_change_that_died_half_way_is_told_to_ledger_and_registry(
     with pytest.raises(_Killed):
         promote(settings, "stream:2", actor="bo", reason="better", mirror=not_mirrored)
     monkeypatch.undo()
-    mirror = registry_mirror(open_tracking(settings))
+    mirror = registry_mirror(open_tracking(settings), settings)
     assert finish_interrupted_change(settings, "stream", mirror) is died.endswith("ledger's end")
 
     (_, until), (since, ends) = first = _reigns(home)

@@ -41,7 +41,7 @@ def to_text(passport: Passport) -> str:
 
 def render_passport(passport: Passport) -> str:
     """Return the page of a passport."""
-    lineage = passport.lineage
+    lineage, drawn = passport.lineage, draw(passport)
     review = next(
         (one for one in lineage.policies if one.version == lineage.live_policy),
         lineage.policies[-1] if lineage.policies else None,
@@ -54,7 +54,8 @@ def render_passport(passport: Passport) -> str:
         performance=passport.performance,
         parts=passport.performance.parts if passport.performance else None,
         policy=review,
-        pictures=draw(passport),
+        pictures=drawn or dict.fromkeys(("performance", "periods", "fairness"), ()),
+        has_pictures=drawn is not None,
         denied=lineage.contract["reasons"]["deny"],
         groups=lineage.contract["columns"]["groups"],
     )

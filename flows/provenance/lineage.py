@@ -165,9 +165,13 @@ class Lineage(_Told):
     cautions: tuple[str, ...]
 
     @property
-    def n_decisions(self) -> int:
-        """Decisions in the log."""
-        return sum(each.decisions for each in self.decisions or ())
+    def length(self) -> str:
+        """How long the model was trained, and who decided that."""
+        by = self.how.get("by", "nobody knows whom")
+        for name, words in (("epochs", "{:.2f} epochs"), ("rounds", "{} rounds")):
+            if self.how.get(name):
+                return f"{words.format(self.how[name])}, chosen by {by}"
+        return f"length chosen by {by}"
 
 
 def decided_by(counts: Mapping[Versions, Tally], name: str, version: str) -> tuple[Decided, ...]:

@@ -108,13 +108,9 @@ def _training(lineage: Lineage) -> str:
             when = f", {train.first:%Y-%m-%d} to {train.last:%Y-%m-%d}"
         if recorded.labels.as_of is not None:
             when += f", labels as of {recorded.labels.as_of:%Y-%m-%d %H:%M} UTC"
-    how = lineage.how
-    length = f"{how['epochs']:.2f} epochs, chosen by {how['by']}" if how.get("epochs") else (
-        f"by {how['by']}"
-    )  # fmt: skip
     return (
         f"Trained with **{lineage.strategy}** on {sum(lineage.class_counts):,} rows "
-        f"({lineage.class_counts[1]:,} positive) of {names}{when}; {length}."
+        f"({lineage.class_counts[1]:,} positive) of {names}{when}; {lineage.length}."
     )
 
 

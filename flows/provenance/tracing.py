@@ -199,7 +199,7 @@ def _as_what(source: dict[str, Any]) -> str:
         "data": "trained from", "test": "tested on", "labels": "labelled by",
         "source": "rows picked from",
     }  # fmt: skip
-    return words.get(source["role"], str(source["role"]))
+    return words.get(source.get("role", "data"), "took in")
 
 
 def _policies(

@@ -87,14 +87,16 @@ def banded(values: pl.Series) -> pl.Series:
         >>> banded(pl.Series("AGE", range(20, 60))).unique(maintain_order=True).to_list()
         ['up to 29.75', 'over 29.75 to 39.5', 'over 39.5 to 49.25', 'over 49.25']
     """
-    if not values.dtype.is_numeric() or values.n_unique() <= MOST_VALUES:
+    if not values.dtype.is_numeric() or values.drop_nulls().n_unique() <= MOST_VALUES:
         return values.cast(pl.String)
     known = values.cast(pl.Float64)
     quartiles = [known.quantile(share, "linear") for share in (0.25, 0.5, 0.75)]
     ends = sorted({end for end in quartiles if end is not None})
     words = [f"{end:.6g}" for end in ends]
     labels = [f"up to {words[0]}", *_between(words), f"over {words[-1]}"]
-    return known.cut(ends, labels=labels).cast(pl.String).alias(values.name)
+    places = np.searchsorted(ends, known.fill_null(ends[0]).to_numpy(), side="left")
+    found = pl.Series(values.name, [labels[place] for place in places], dtype=pl.String)
+    return found.set(values.is_null(), None)
 
 
 def _between(words: list[str]) -> list[str]:

@@ -25,6 +25,12 @@ def choose_device(device: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device("cuda" if has_cuda and device != "cpu" else "cpu")
 
 
+def device_words() -> tuple[str, ...]:
+    """Return the names of the CUDA devices that there are."""
+    n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return tuple(torch.cuda.get_device_name(at) for at in range(n_devices))
+
+
 @contextmanager
 def seeded(seed: int, *, device: torch.device) -> Iterator[None]:
     """Fix every draw (start weights, dropout) inside; leave the caller's generators alone."""

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from features.aggregates import declared_features
 from features.contract_blocks import (
+    About,
     Block,
     ColumnRule,
     Columns,
@@ -59,6 +60,7 @@ class Contract(Block):
     split: Split = Split()
     policy: PolicySettings = PolicySettings()
     reasons: Reasons = Reasons()
+    about: About = About()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -122,8 +124,8 @@ class Contract(Block):
         return tuple(dict.fromkeys(name for name in names if name is not None))
 
     def data_hash(self) -> str:
-        """Return the hash of all that shapes the data: everything but policy and reasons."""
-        return sha256_json(self.model_dump(mode="json", exclude={"policy", "reasons"}))
+        """Return the hash of all that shapes the data: all but policy, reasons and about."""
+        return sha256_json(self.model_dump(mode="json", exclude={"policy", "reasons", "about"}))
 
     def resolve(self, table_columns: Sequence[str]) -> "Contract":
         """Return this contract with patterns expanded against a table's columns.
@@ -237,7 +239,7 @@ def _did_you_mean(location: list[str]) -> str:
     models: Mapping[str, type[BaseModel]] = {
         "columns": Columns, "label": Label, "split": Split, "policy": PolicySettings,
         "reasons": Reasons, "velocity": Velocity, "label_rate": LabelRate,
-        "exploration": Exploration,
+        "exploration": Exploration, "about": About,
     }  # fmt: skip
     block = location[-2:-1] if location[0] == "policy" else location[:1]
     model = Contract if len(location) == 1 else models.get(block[0])

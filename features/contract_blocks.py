@@ -231,3 +231,17 @@ class Reasons(Block):
     deny: Names = ()
     text: dict[str, str] = Field(default_factory=dict)
     benign: dict[str, float | str] = Field(default_factory=dict)
+
+
+class About(Block):
+    """What a model of this contract is for, in words for whoever has to judge it; shapes nothing.
+
+    Attributes:
+        purpose: What it decides, for whom.
+        limits: What it must not be used for, and what it cannot know.
+        owner: Who answers for it.
+    """
+
+    purpose: str | None = None
+    limits: tuple[str, ...] = ()
+    owner: str | None = None

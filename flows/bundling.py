@@ -14,6 +14,7 @@ from flows.parity_rows import golden_rows, parity_rows, velocity_parity
 from flows.recalibration import read_policy
 from flows.request import TrainRequest
 from flows.run_folder import RunFolder, read_json, write_json
+from flows.run_lineage import write_lineage
 from infra.revision import code_revision
 from infra.storage import immutable_folder, sha256_file
 from serving.bundle import BundleManifest, ModelBundle, read_bundle, write_bundle
@@ -36,6 +37,7 @@ def build_bundle(
     table, feature_set = read_features(feature_folder)
     sample, trained_logits = parity_rows(run, table, feature_set)
     training, policy = read_json(run.training), read_policy(run)
+    write_lineage(request, feature_folder, run)
     manifest = BundleManifest(
         name=request.model_name,
         contract=feature_set.contract,

@@ -21,6 +21,7 @@ from features.contract import Contract
 from features.segments import segment_keys
 from flows.featurization import read_features
 from flows.fitting import as_arrays, rows_of
+from flows.group_evaluation import JudgedRows, evaluate_groups
 from flows.recalibration import minor_units_of, read_policy, values_or_none
 from flows.run_folder import RunFolder, read_json, write_json
 from infra.ledger import Ledger
@@ -60,7 +61,9 @@ def evaluate_run(
         seed=seed,
     )
     impact = impact_of(arrays.label, decided.decision, period_days=report.period_days)
-    write_json(run.evaluation, {"report": report.to_json(), "impact": impact})
+    judged = JudgedRows(rows, arrays.label, decided, seed)
+    parts = evaluate_groups(judged, feature_set.contract, run).model_dump(mode="json")
+    write_json(run.evaluation, {"report": report.to_json(), "impact": impact, "parts": parts})
     costs = _cost_figure(policy, feature_set.contract, arrays.label, decided.risk_score, amount)
     _draw(run, report, costs)
     return report

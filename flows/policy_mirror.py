@@ -3,6 +3,7 @@
 import logging
 from typing import TYPE_CHECKING, Any
 
+from flows.provenance.mirror import mirror_versions
 from infra.errors import WhitecrowError
 from infra.settings import Settings
 from infra.storage import canonical_json
@@ -53,6 +54,7 @@ def _logged(settings: Settings, new: "NewPolicy") -> str:
     tracking.finish_run(run_id, status="FINISHED")
     link = {NEWEST_POLICY_TAG: new.policy_version, policy_tag(new.policy_version): run_id}
     tracking.tag_version(new.name, new.model_version, link)
+    mirror_versions(settings, tracking, new.name, new.model_version)
     return run_id
 
 

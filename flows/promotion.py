@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from flows.gate.consent import consent_to
+from flows.provenance.mirror import mirror_versions
 from infra.errors import InputError, WhitecrowError
 from infra.ledger import open_ledger
 from infra.settings import Settings
@@ -218,8 +219,13 @@ def ended_waiting(store: ModelStore, target: ResolvedModel) -> bool:
     return True
 
 
-def registry_mirror(tracking: "Tracking") -> Mirror:
-    """Return the mirror of one MLflow store."""
+def registry_mirror(tracking: "Tracking", settings: Settings) -> Mirror:
+    """Return the mirror of one MLflow store.
+
+    Args:
+        tracking: The store.
+        settings: Where the state is that it copies.
+    """
 
     def mirror(change: Change) -> None:
         name, live = change.name, change.after
@@ -228,6 +234,8 @@ def registry_mirror(tracking: "Tracking") -> Mirror:
         _tag_reign(tracking, change)
         if change.is_challenger_gone:
             tracking.drop_alias(name, CHALLENGER)
+        before = None if change.before is None else change.before.model_version
+        mirror_versions(settings, tracking, name, live.model_version, before)
 
     return mirror
 

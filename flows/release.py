@@ -16,6 +16,7 @@ from flows.interrupted_changes import finish_interrupted_change
 from flows.left_versions import REGISTERED, withdraw_left_versions
 from flows.policy_mirror import NEWEST_POLICY_TAG, policy_tag
 from flows.promotion import PROMOTED, make_live, registry_mirror
+from flows.provenance.mirror import mirror_versions
 from flows.recalibration import read_policy
 from flows.registry import REGISTERED_STATE, STATE_TAG, register_version, staged_version
 from flows.request import TrainRequest
@@ -92,12 +93,13 @@ def release(
     tracking.tag_version(name, version, {STATE_TAG: REGISTERED_STATE, **tags})
     if is_challenger:
         tracking.set_alias(name, CHALLENGER, version)
-    mirror = registry_mirror(tracking)
+    mirror = registry_mirror(tracking, settings)
     if store.live.get(name) is None:
         reason = "first version of this name"
         make_live(settings, model, PROMOTED, actor=request.actor, reason=reason, mirror=mirror)
     else:
         finish_interrupted_change(settings, name, mirror)
+    mirror_versions(settings, tracking, name, version)
     live = store.live.get(name)
     is_champion = live is not None and live.model_version == version
     return Released(name, version, policy_version, store.bundle_folder(name, version), is_champion)

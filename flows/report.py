@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from balancing.part_figures import PartsReport
 from flows.featurization import read_counts, read_features
 from flows.fitted_model import how_in_words
 from flows.outcome import HEADLINE_METRICS
@@ -65,6 +66,7 @@ def write_report(request: TrainRequest, feature_folder: Path, run: RunFolder) ->
         metrics=_metric_rows(evaluation["report"]),
         report=evaluation["report"],
         impact=evaluation["impact"],
+        groups=PartsReport.model_validate(evaluation["parts"]).groups,
         policy=read_policy(run),
         training=training,
         network=_network(training["config"]["strategy"]),

@@ -102,9 +102,21 @@ class RunFolder:
         return self.root / "reference.parquet"
 
     @property
+    def lineage(self) -> Path:
+        """What the version was made from, as far as no other file of the bundle says it."""
+        return self.root / "lineage.json"
+
+    @property
     def kept(self) -> tuple[Path, ...]:
-        """The files that are kept with the version for later policies and for monitoring."""
-        files = (self.calibration, self.training_segments, self.fitted_rows, self.reference)
+        """The files that are kept with the version: for policies, for monitoring, for audits."""
+        files = (
+            self.calibration,
+            self.training_segments,
+            self.fitted_rows,
+            self.reference,
+            self.lineage,
+            self.evaluation,
+        )
         return tuple(file for file in files if file.is_file())
 
     @property

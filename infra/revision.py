@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from infra.storage import sha256_file
+
 _REPOSITORY = Path(__file__).resolve().parents[1]
 UNKNOWN = "unknown"
 
@@ -26,6 +28,12 @@ def code_revision() -> str:
     return f"{commit}+changes" if _git("status", "--porcelain") else commit
 
 
+def lock_sha256() -> str | None:
+    """Return the SHA-256 of the checkout's lock of dependencies; None outside a checkout."""
+    lock = _REPOSITORY / "requirements.lock"
+    return sha256_file(lock) if lock.is_file() else None
+
+
 def environment() -> dict[str, Any]:
     """Return the interpreter, the machine and the exact version of every installed package."""
     packages = {item.name: item.version for item in importlib.metadata.distributions()}
@@ -34,8 +42,17 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
+        "memory_bytes": _memory_bytes(),
         "packages": dict(sorted(packages.items())),
     }
+
+
+def _memory_bytes() -> int | None:
+    """Return the machine's memory; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def _git(*arguments: str) -> str | None:

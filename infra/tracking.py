@@ -9,6 +9,7 @@ pickles. The service never reads any of this, so scoring stays up when the regis
 import json
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,21 @@ class Tracking(Registry):
     def run_tags(self, run_id: str) -> dict[str, str]:
         """Return the tags of a run."""
         return dict(self.client.get_run(run_id).data.tags)
+
+    @answered
+    def run_facts(self, run_id: str) -> dict[str, Any]:
+        """Return what a run says of itself: experiment, name, status, moments and artifacts."""
+        run = self.client.get_run(run_id)
+        info = run.info
+        return {
+            "run_id": run_id,
+            "experiment": self.client.get_experiment(info.experiment_id).name,
+            "run_name": info.run_name,
+            "status": info.status,
+            "started_at": _iso(info.start_time),
+            "ended_at": _iso(info.end_time),
+            "artifacts": sorted(each.path for each in self.client.list_artifacts(run_id)),
+        }
 
     @answered
     def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
@@ -258,6 +274,12 @@ def open_tracking(settings: Settings) -> Tracking:
 
 def _now_ms() -> int:
     return int(time.time() * 1000)
+
+
+def _iso(milliseconds: int | None) -> str | None:
+    if milliseconds is None:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
 
 
 def _make_parent(path: Path) -> None:

@@ -65,6 +65,11 @@ class Registry:
         self.client.update_registered_model(name, description)
 
     @answered
+    def describe_version(self, name: str, version: str, description: str) -> None:
+        """Set the text beside a model version in MLflow's pages."""
+        self.client.update_model_version(name, version, description)
+
+    @answered
     def discard_version(self, name: str, version: str) -> None:
         """Take back a version whose release did not complete."""
         self.client.delete_model_version(name, version)

@@ -78,6 +78,7 @@ def approve(
 ) -> None:
     """Agree to the promotion of a version with its policy; somebody else promotes it."""
     from flows.gate.consent import approve as approve_version
+    from flows.provenance.mirror import tell_mlflow
 
     settings = Settings()
     approval = approve_version(
@@ -87,13 +88,15 @@ def approve(
         actor=actor or settings.actor,
         reason=reason,
     )
+    model = approval.model
     if as_json:
         print_json(asdict(approval))
+        tell_mlflow(settings, model.name, model.model_version)
         return
-    model = approval.model
     console.print(
         f"{approval.actor} approves {model.name}:{model.model_version} with policy "
         f"{model.policy_version}; ledger entry {approval.ledger_sequence}. Somebody else: "
         f"whitecrow promote {model.name}:{model.model_version} --policy {model.policy_version} "
         "--reason '...'"
     )
+    tell_mlflow(settings, model.name, model.model_version)

@@ -269,7 +269,7 @@ def _shown_and_mirrored(settings: Settings, *, as_json: bool) -> "Mirror":
             from flows.promotion import registry_mirror
             from infra.tracking import open_tracking
 
-            registry_mirror(open_tracking(settings))(change)
+            registry_mirror(open_tracking(settings), settings)(change)
         except KeyboardInterrupt:
             # What was asked for is done: this is no change that was interrupted.
             raise WhitecrowError("interrupted") from None

@@ -3,6 +3,7 @@
 import logging
 from typing import TYPE_CHECKING
 
+from flows.provenance.mirror import mirror_versions
 from infra.errors import WhitecrowError
 
 if TYPE_CHECKING:
@@ -62,4 +63,6 @@ def _logged(settings: "Settings", verdict: "Verdict") -> str:
         VERDICT_POLICY_TAG: scorer.policy_version,
     }
     tracking.tag_version(judgement.name, scorer.model_version, tags)
+    champion = judgement.champion.scorer.model_version
+    mirror_versions(settings, tracking, judgement.name, scorer.model_version, champion)
     return run_id

@@ -54,7 +54,7 @@ def promote(
 ) -> dict[str, Any]:
     """Let the new version answer, where the verdict and the rule say so."""
     settings = settings_of(run)
-    mirror = registry_mirror(open_tracking(settings))
+    mirror = registry_mirror(open_tracking(settings), settings)
     return gating.settle(settings, asked, data, released, verdict, mirror=mirror)
 
 

@@ -142,7 +142,7 @@ class Office:
 
     def roll_back(self, now: datetime) -> None:
         """Take the last promotion back: a drill, so that going back works when it must."""
-        mirror = registry_mirror(open_tracking(self.settings))
+        mirror = registry_mirror(open_tracking(self.settings), self.settings)
         reason = "a drill: going back has to work before it is needed"
         try:
             change = rollback(self.settings, NAME, actor=self.actor, reason=reason, mirror=mirror)

@@ -87,12 +87,13 @@ def test_declined_rows_are_let_through_only_if_the_contract_says_so() -> None:
         contract_from(no_amount + explored)
 
 
-def test_data_hash_ignores_policy_and_reasons_and_nothing_else() -> None:
+def test_data_hash_ignores_policy_reasons_and_about_and_nothing_else() -> None:
     contract = contract_from(MINIMAL)
     other_policy = contract_from(MINIMAL + '[policy]\nmax_clock_skew = "1h"\n')
+    other_words = contract_from(MINIMAL + '[about]\npurpose = "stops stolen cards"\n')
     other_delay = contract_from(MINIMAL.replace("7d", "8d"))
 
-    assert contract.data_hash() == other_policy.data_hash()
+    assert contract.data_hash() == other_policy.data_hash() == other_words.data_hash()
     assert contract.data_hash() != other_delay.data_hash()
 
 
@@ -117,6 +118,7 @@ def test_data_hash_ignores_policy_and_reasons_and_nothing_else() -> None:
         ("[label]", 'optional = ["kountry"]\n[label]', "did you mean 'country'?"),
         ("[label]", "[expectations]\namont = {min = 0}\n[label]", "did you mean 'amount'?"),
         ("[label]", "[expectations]\namount = {mn = 0}\n[label]", "unknown key"),
+        ("[label]", '[about]\npurpos = "x"\n[label]', "'about.purpos'; did you mean 'purpose'?"),
         (
             "[label]",
             '[policy]\nreview = {objective = "max_fpr", max_fpr = 2}\n[label]',

@@ -180,3 +180,54 @@ def test_reading_the_test_rows_is_in_the_ledger(trained) -> None:
     n_test = pl.read_parquet(features / "table.parquet").filter(part="test").height
 
     assert (entry.actor, entry.details["rows"]) == ("ana", n_test)
+
+
+def test_a_training_records_what_an_audit_asks(trained, stream) -> None:
+    from flows.provenance.gathering import lineage_of
+    from flows.run_lineage import label_digest
+
+    told = lineage_of(trained.settings, "stream")
+    (features,) = (trained.home / "features").iterdir()
+    table, _ = read_features(features)
+    recorded = told.recorded
+
+    assert recorded is not None
+    assert [source["sha256"] for source in told.data] == [sha256_file(stream)]
+    assert {part.part: part.rows for part in recorded.parts} == dict(
+        table.drop_nulls("part")["part"].value_counts().iter_rows()
+    )
+    assert recorded.labels.sha256 == label_digest(table)
+    assert recorded.labels.known == table.height
+    assert recorded.labels.as_of == pl.read_parquet(stream)["TX_DATETIME"].max()
+    assert (recorded.actor, recorded.reason) == ("ana", "first")
+    assert (recorded.validation[0].read, recorded.validation[0].quarantined) == (20_000, 0)
+    assert recorded.lock_sha256 is not None
+    assert told.not_recorded == ()
+    assert told.mlflow is not None
+    assert told.mlflow["status"] == "FINISHED"
+    assert "test rows.read" in [each.says for each in told.events]
+
+
+def test_the_digest_of_labels_changes_with_a_label_an_id_or_a_time(trained) -> None:
+    from flows.run_lineage import label_digest
+
+    (features,) = (trained.home / "features").iterdir()
+    table = read_features(features)[0].head(100)
+    flipped = table.with_columns(label=(1 - pl.col("label")).cast(pl.Int8))
+    renamed = table.with_columns(row_id=pl.col("row_id") + "x")
+    later = table.with_columns(pl.col("event_time").dt.offset_by("1us"))
+
+    digests = {label_digest(each) for each in (table, flipped, renamed, later)}
+
+    assert len(digests) == 4
+    assert label_digest(table) == label_digest(table.clone())
+
+
+def test_a_file_leads_forward_to_the_version(trained, stream) -> None:
+    from flows.provenance.tracing import trace
+
+    found = trace(trained.settings, str(stream))
+
+    assert [(one.name, one.version, one.policies) for one in found.versions] == [
+        ("stream", "1", ("1",))
+    ]

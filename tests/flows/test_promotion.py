@@ -1,5 +1,6 @@
 """What is live, who made it so, and the way back."""
 
+import json
 import shutil
 import socket
 from pathlib import Path
@@ -99,6 +100,76 @@ def test_the_registry_mirrors_what_is_live(whitecrow, home) -> None:
     assert CHALLENGER not in client.get_registered_model("stream").aliases
 
 
+def _told(home: Path) -> tuple[str, dict[str, str], dict[str, dict[str, str]]]:
+    """The model's description, and by version its description and its tags, as MLflow has them."""
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}", f"sqlite:///{home / 'mlflow.db'}")
+    versions = {number: client.get_model_version("stream", number) for number in ("1", "2")}
+    return (
+        client.get_registered_model("stream").description,
+        {number: found.description for number, found in versions.items()},
+        {number: dict(found.tags) for number, found in versions.items()},
+    )
+
+
+def test_descriptions_say_what_is_so_after_promotion_and_rollback(whitecrow, home) -> None:
+    assert "Version 2 with policy 2 waits as challenger." in _told(home)[0]
+
+    whitecrow(home, "promote", "stream:2", "--reason", "better", "--actor", "bo")
+    model, versions, tags = _told(home)
+
+    assert "**Version 2 with policy 2 answers** since" in model
+    assert "by bo: better" in model
+    assert "It answers requests, with policy 2." in versions["2"]
+    assert "It answered requests once and does so no more." in versions["1"]
+    assert "| average_precision |" in versions["2"]
+    assert "stream.parquet" in versions["2"]
+    assert (tags["1"]["whitecrow.standing"], tags["2"]["whitecrow.standing"]) == (
+        "was champion", "champion",
+    )  # fmt: skip
+
+    whitecrow(home, "rollback", "stream", "--reason", "worse", "--actor", "cy")
+    model, versions, _ = _told(home)
+
+    assert "**Version 1 with policy 1 answers** since" in model
+    assert "by cy: worse" in model
+    assert "It answered requests once" in versions["2"]
+
+
+def test_each_entry_that_names_a_version_is_a_tag_of_it_and_in_its_runs_artifact(
+    whitecrow, home, tmp_path
+) -> None:
+    whitecrow(home, "promote", "stream:2", "--reason", "better", "--actor", "bo")
+    whitecrow(home, "rollback", "stream", "--reason", "worse", "--actor", "cy")
+    _, _, tags = _told(home)
+    second = {name: said for name, said in tags["2"].items() if "whitecrow.ledger." in name}
+    run = ModelStore(home).bundle("stream", "2").manifest.mlflow_run_id
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}", f"sqlite:///{home / 'mlflow.db'}")
+    file = client.download_artifacts(run or "", "ledger/stream-2.json", str(tmp_path))
+
+    assert [said.split(": ", 1)[1] for said in list(second.values())[-4:]] == [
+        "promoted.intent: version 2 with policy 2, was version 1 with policy 1 (better)",
+        "promoted.done (better)",
+        "rolled back.intent: version 1 with policy 1, was version 2 with policy 2 (worse)",
+        "rolled back.done (worse)",
+    ]
+    events = json.loads(Path(file).read_text())
+    assert [each["sequence"] for each in events] == [int(name[-8:]) for name in sorted(second)]
+
+
+def test_descriptions_that_cannot_be_written_undo_nothing(whitecrow, home, monkeypatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError("the registry takes no words")
+
+    monkeypatch.setattr("infra.tracking_registry.Registry.describe_version", refused)
+
+    done = whitecrow(home, "promote", "stream:2", "--reason", "better")
+
+    assert done.code == 0
+    assert "MLflow's descriptions are not up to date" in done.err
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}", f"sqlite:///{home / 'mlflow.db'}")
+    assert str(client.get_model_version_by_alias("stream", CHAMPION).version) == "2"
+
+
 def test_a_rollback_without_history_is_one_line(whitecrow, trained) -> None:
     done = whitecrow(trained.home, "rollback", "stream", "--reason", "worse")
 
@@ -158,7 +229,7 @@ def test_a_change_that_died_half_way_is_told_to_ledger_and_registry(
     with pytest.raises(_Killed):
         promote(settings, "stream:2", actor="bo", reason="better", mirror=not_mirrored)
     monkeypatch.undo()
-    mirror = registry_mirror(open_tracking(settings))
+    mirror = registry_mirror(open_tracking(settings), settings)
     assert finish_interrupted_change(settings, "stream", mirror) is died.endswith("ledger's end")
 
     (_, until), (since, ends) = first = _reigns(home)

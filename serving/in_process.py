@@ -15,6 +15,7 @@ from infra.settings import Settings
 from serving.answers import Answer
 from serving.decisions.opening import open_recording
 from serving.outcomes import OutcomeBook
+from serving.refusals import RequestRefused
 from serving.reported_labels import ReportedLabel, TakenLabels
 from serving.request_context import now_microseconds
 from serving.requests import request_rows
@@ -99,7 +100,7 @@ class InProcessService:
             for place, outcome in zip(left, outcomes, strict=True):
                 if isinstance(outcome, Answer):
                     answers[place] = outcome
-                elif not outcome.retry:
+                elif not isinstance(outcome, RequestRefused) or not outcome.retry:
                     raise RowRefused(str(outcome))
             if len(answers) == len(rows):
                 return [answers[place] for place in range(len(rows))]

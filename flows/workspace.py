@@ -1,7 +1,7 @@
 """Where the pipeline keeps what it makes: one folder a run, one folder a feature table."""
 
-import os
 import secrets
+import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,11 +24,11 @@ class Workspace:
             StateUnavailable: If it does not; nothing has been started by then.
         """
         root = settings.root
-        probe = root / f".probe-{os.getpid()}"
         try:
             root.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"\0" * 4096)
-            probe.unlink()
+            # A file of each caller's own: threads ask at the same time, too.
+            with tempfile.TemporaryFile(dir=root, buffering=0) as probe:
+                probe.write(b"\0" * 4096)
         except OSError as error:
             raise StateUnavailable(
                 f"Cannot write to the state folder {root}: {error.strerror}. "

@@ -3,9 +3,10 @@
 For simulations and replays, which decide more rows than anybody wants to send.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import polars as pl
 
@@ -14,12 +15,14 @@ from infra.settings import Settings
 from serving.answers import Answer
 from serving.decisions.opening import open_recording
 from serving.outcomes import OutcomeBook
+from serving.refusals import RequestRefused
 from serving.reported_labels import ReportedLabel, TakenLabels
 from serving.request_context import now_microseconds
 from serving.requests import request_rows
 from serving.served_models import ModelSource
 
 _ROWS_AT_ONCE = 200
+_ATTEMPTS, _PAUSE_SECONDS = 20, 1.0
 
 
 class RowRefused(RuntimeError):
@@ -82,14 +85,27 @@ class InProcessService:
         model, contract = self._model, self._model.scorer.bundle.contract
         table = conform(rows.select(contract.request_columns), contract)
         types = model.scorer.bundle.feature_set.input_types
-        answers: list[Answer] = []
-        for part in table.iter_slices(_ROWS_AT_ONCE):
-            sent = request_rows(part, contract, types)
-            for outcome in model.answer_rows(sent, places=range(part.height)):
-                if not isinstance(outcome, Answer):
+        return [
+            answer
+            for part in table.iter_slices(_ROWS_AT_ONCE)
+            for answer in self._answers(request_rows(part, contract, types))
+        ]
+
+    def _answers(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
+        """Return the answers to some rows; what may be sent again is, as clients do."""
+        answers: dict[int, Answer] = {}
+        for _ in range(_ATTEMPTS):
+            left = [place for place in range(len(rows)) if place not in answers]
+            outcomes = self._model.answer_rows([rows[place] for place in left], places=left)
+            for place, outcome in zip(left, outcomes, strict=True):
+                if isinstance(outcome, Answer):
+                    answers[place] = outcome
+                elif not isinstance(outcome, RequestRefused) or not outcome.retry:
                     raise RowRefused(str(outcome))
-                answers.append(outcome)
-        return answers
+            if len(answers) == len(rows):
+                return [answers[place] for place in range(len(rows))]
+            time.sleep(_PAUSE_SECONDS)
+        raise RowRefused(f"{len(rows) - len(answers)} rows got no answer in {_ATTEMPTS} attempts.")
 
     def take_labels(self, labels: Sequence[ReportedLabel]) -> TakenLabels:
         """Take reports as ``POST /v1/labels`` does."""

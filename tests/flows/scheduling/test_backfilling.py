@@ -69,7 +69,7 @@ def test_a_retraining_of_the_past_sees_the_rows_and_labels_of_then_and_is_not_re
 ) -> None:
     settings = Settings(home=shutil.copytree(trained.home, tmp_path / "home"))
     ScheduleBook(settings.database).put(
-        make(name="stream", data=(str(trained.stream),), config=tiny, window="120d")
+        make(name="stream", data=(str(trained.stream),), config=tiny, window="150d")
     )
     during = ("--backfill", "2025-06-01", "2025-06-02T12:00")
 
@@ -86,6 +86,6 @@ def test_a_retraining_of_the_past_sees_the_rows_and_labels_of_then_and_is_not_re
         if entry.event == "retrain.started"
     ]
     assert windows == [
-        ((day - timedelta(days=120)).isoformat(), day.isoformat(), day.isoformat())
+        ((day - timedelta(days=150)).isoformat(), day.isoformat(), day.isoformat())
         for day in RETRAINED
     ]

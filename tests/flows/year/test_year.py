@@ -17,7 +17,8 @@ from infra.errors import InputError
 from infra.ledger import Ledger
 from tests.flows.test_pages_in_browser import CHROMIUM, browse
 
-pytestmark = pytest.mark.xdist_group("year")
+# The first test that wants it waits for the whole year.
+pytestmark = [pytest.mark.xdist_group("year"), pytest.mark.timeout(1800)]
 
 
 def test_a_folder_that_holds_something_is_refused(command, tmp_path: Path) -> None:

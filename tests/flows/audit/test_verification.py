@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -293,3 +294,25 @@ def test_kept_files_are_held_against_their_bundle(new_site: Callable[..., Site])
     assert str(changed.first["bundle"]) == (
         "bundle: shop:1: counts.json was changed after it was written"
     )
+
+
+@pytest.mark.parametrize("command", [("verify",), ("anchor", "--out", "-"), ("verifier",)])
+def test_it_needs_no_training_package(
+    new_site: Callable[..., Site], command: tuple[str, ...]
+) -> None:
+    names = (
+        "torch", "prefect", "mlflow", "great_expectations", "sklearn", "scipy", "matplotlib",
+        "pandas", "onnx",
+    )  # fmt: skip
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({names!r})); "
+        f"sys.argv = {['whitecrow', 'audit', *command]!r}; from flows.cli import main; main()"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"WHITECROW_HOME": str(new_site().home)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "")

@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 2 ] && echo $$n || echo 2)
 
 # Hours long, or in need of a generator of load or of a released model.
-LONG_BENCHMARKS := $(foreach name,answers bakeoffs long_training replay serving,tests/benchmarks/bench_$(name).py)
+LONG_BENCHMARKS := $(foreach name,answers audit bakeoffs long_training replay serving,tests/benchmarks/bench_$(name).py)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test test-all check format bench bench-serving bench-replay lock clean

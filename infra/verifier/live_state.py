@@ -26,6 +26,10 @@ def state_rows(state: Source) -> tuple[list[Sequence[Any]], list[Sequence[Any]]]
 def check_live(rows: Sequence[Sequence[Any]], told: Told, findings: Findings) -> None:
     """Hold live records against the changes that the ledger tells of."""
     champions = set()
+    if rows and not told.intents and not told.bundles:
+        # What was released elsewhere, such as a package: its ledger is there.
+        findings.note("This ledger tells of no release: live records are held against nothing.")
+        return
     for name, alias, model_version, policy_version, sequence in rows:
         pair = {"model_version": model_version, "policy_version": policy_version}
         where = f"{name}@{alias}"

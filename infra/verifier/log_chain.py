@@ -59,7 +59,7 @@ def check_chains(
     closed = _closed_ends(log, told, findings)
     listed = {row[0] for row in log.rows("SELECT writer_id FROM log_writer")}
     writers = {row[0] for row in log.rows("SELECT DISTINCT writer_id FROM log_group")}
-    for writer_id in sorted(listed ^ (writers | (listed & closed.keys())), key=str):
+    for writer_id in sorted(listed ^ (writers | closed.keys()), key=str):
         what = "it wrote nothing" if writer_id in listed else "it is missing in the list of writers"
         findings.broken("index", f"writer {writer_id}", what)
     for writer_id in sorted(writers | closed.keys() | told.points.keys(), key=str):

@@ -83,9 +83,12 @@ def _check_bundle(
     problem = trust.problem("bundle", name, version, seal, signature)
     if problem is not None:
         findings.broken("bundle", where, problem)
-    paths = {file: folder / file for file in _SEALED} | {
-        file: home / "calibration" / name / version / file for file in kept
-    }
+    beside = home / "calibration" / name / version
+    if kept and not beside.is_dir():
+        # A package has none: later policies are not made there.
+        findings.note(f"What later policies of {where} are made from is not here.")
+        kept = {}
+    paths = {file: folder / file for file in _SEALED} | {file: beside / file for file in kept}
     for file, path in paths.items():
         content = _bytes(path)
         if content is None or sha256_hex(content) != {**kept, **files}.get(file):

@@ -1,6 +1,8 @@
 """What was stored verifies, in files and on a server; and what was changed is named."""
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -17,8 +19,11 @@ from flows.audit.verification import EvidenceUnreadable, verify
 from flows.cli import app
 from infra.ledger import open_ledger
 from infra.settings import Settings
+from infra.signing import Statement, read_signing_key
+from infra.storage import canonical_json, sha256_json
 from infra.verifier.assembled import assembled
 from serving.decisions.opening import open_store
+from tests.serving.conftest import make_home
 
 from .conftest import Site
 
@@ -251,3 +256,63 @@ def test_the_verifier_is_printed_whole() -> None:
     done = CliRunner().invoke(app, ["audit", "verifier"])
 
     assert done.stdout == assembled()
+
+
+def test_a_state_without_releases_of_its_own_holds(tmp_path: Path) -> None:
+    make_home(tmp_path / "home")
+
+    found = verify(Settings(home=tmp_path / "home"))
+
+    assert found.holds
+    assert "This ledger tells of no release: live records are held against nothing." in found.notes
+
+
+def test_kept_files_are_held_against_their_bundle(new_site: Callable[..., Site]) -> None:
+    """What later policies are made from: gone as a whole is noted, changed is broken."""
+    site = new_site()
+    folder = site.home / "models" / "shop" / "1"
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["kept_files"] = {"counts.json": sha256_json("kept")}
+    content = canonical_json(manifest).encode() + b"\n"
+    (folder / "manifest.json").write_bytes(content)
+    seal = f"{hashlib.sha256(content).hexdigest()}  manifest.json\n"
+    (folder / "bundle.sha256").write_text(seal)
+    key = read_signing_key(site.settings.keys)
+    assert key is not None
+    signed = key.sign(Statement.of("bundle", "shop", "1", seal.encode()))
+    (folder / "bundle.sha256.sig").write_bytes(signed)
+
+    gone = verify(site.settings)
+    (site.home / "calibration" / "shop" / "1").mkdir(parents=True)
+    (site.home / "calibration" / "shop" / "1" / "counts.json").write_text("other")
+    changed = verify(site.settings)
+
+    # The bundle itself is not the one that was registered: its signature alone would not tell.
+    registered = "bundle: shop:1: it is not the one that the ledger registered"
+    assert str(gone.first["bundle"]) == registered
+    assert "What later policies of shop:1 are made from is not here." in gone.notes
+    assert str(changed.first["bundle"]) == (
+        "bundle: shop:1: counts.json was changed after it was written"
+    )
+
+
+@pytest.mark.parametrize("command", [("verify",), ("anchor", "--out", "-"), ("verifier",)])
+def test_it_needs_no_training_package(
+    new_site: Callable[..., Site], command: tuple[str, ...]
+) -> None:
+    names = (
+        "torch", "prefect", "mlflow", "great_expectations", "sklearn", "scipy", "matplotlib",
+        "pandas", "onnx",
+    )  # fmt: skip
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({names!r})); "
+        f"sys.argv = {['whitecrow', 'audit', *command]!r}; from flows.cli import main; main()"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"WHITECROW_HOME": str(new_site().home)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "")

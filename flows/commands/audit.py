@@ -2,7 +2,7 @@
 
 import typer
 
-from flows.commands import audit_erase, audit_reasons, audit_replay
+from flows.commands import audit_erase, audit_reasons, audit_replay, audit_reproduce
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -11,6 +11,6 @@ def add_commands(app: typer.Typer) -> None:
         no_args_is_help=True, help="Which model decided what, why, and proof of it."
     )
     audit.callback()(lambda: None)
-    for module in (audit_replay, audit_reasons, audit_erase):
+    for module in (audit_replay, audit_reasons, audit_reproduce, audit_erase):
         module.add_commands(audit)
     app.add_typer(audit, name="audit")

@@ -2,9 +2,18 @@
 
 import typer
 
-from flows.commands import audit_erase, audit_lineage, audit_reasons, audit_replay, audit_verify
+from flows.commands import (
+    audit_erase,
+    audit_lineage,
+    audit_reasons,
+    audit_replay,
+    audit_reproduce,
+    audit_verify,
+)
 
-_MODULES = (audit_lineage, audit_verify, audit_replay, audit_reasons, audit_erase)
+_MODULES = (
+    audit_lineage, audit_verify, audit_replay, audit_reproduce, audit_reasons, audit_erase,
+)  # fmt: skip
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -1,14 +1,18 @@
 """Past decisions are replayed from the command line: one, a period, a retired day."""
 
 import json
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -200,3 +204,25 @@ def test_what_cannot_be_asked_is_named(
 
     assert isinstance(done.exception, error)
     assert message in str(done.exception)
+
+
+def test_without_vector_instructions_only_last_bits_differ(
+    decided: Decided, settings: Settings
+) -> None:
+    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    if not found:
+        pytest.skip("numpy finds no vector instructions beyond its baseline here")
+    decided(8)
+    command = [sys.executable, "-c", "from flows.cli import main; main()"]
+    environment = os.environ | {"NPY_DISABLE_CPU_FEATURES": " ".join(found)}
+
+    done = subprocess.run(
+        [*command, "audit", "replay", "--all", "--json"],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    period = json.loads(done.stdout)
+    assert period["platform"] != inference_platform()
+    assert (period["n_decisions"], period["n_same_platform"], period["n_mismatches"]) == (8, 0, 0)
+    assert period["largest_difference"] < 1e-12

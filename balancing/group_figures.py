@@ -59,11 +59,13 @@ def group_figures(
             "value, label, risk_score and decision must be of one length. Got "
             f"{len(value)}, {len(labels)}, {len(scores)}, {len(decisions)}."
         )
-    values = np.array(value, dtype=object)
     kept: list[GroupFigures] = []
     left_out: list[SmallGroup] = []
-    for each in sorted(dict.fromkeys(values.tolist()), key=lambda one: (one is None, str(one))):
-        rows = np.array([one == each for one in values.tolist()], dtype=bool)
+    known = sorted(dict.fromkeys(value), key=lambda one: (one is None, str(one)))
+    number = {each: at for at, each in enumerate(known)}
+    numbers = np.fromiter((number[each] for each in value), dtype=np.int64, count=len(value))
+    for at, each in enumerate(known):
+        rows = numbers == at
         if (n_rows := int(rows.sum())) < MIN_ROWS:
             left_out.append(SmallGroup(value=each, rows=n_rows))
         else:

@@ -13,7 +13,7 @@ from features.contract import Contract
 from features.online.opening import is_server, open_state, state_file
 from features.velocity import velocity_plan
 from infra.errors import InputError
-from infra.ledger import Ledger, LedgerEntry
+from infra.ledger import LedgerEntry, open_ledger
 from infra.settings import Settings
 from serving.decisions.opened import personal_of
 from serving.decisions.opening import open_store
@@ -22,7 +22,7 @@ from serving.decisions.sealing import LogSecret, Unreadable, read_log_secret
 from serving.decisions.store import DecisionStore
 from serving.model_references import ResolvedModel
 from serving.model_store import ModelStore
-from serving.rule_file import RulesUnusable, read_rules
+from serving.rule_file import CapRule, ListedRule, RulesUnusable, read_rules
 
 BEGUN, ERASED = "entity_erasure_begun", "entity_erased"
 
@@ -84,7 +84,7 @@ def erase_entity(
     contract = models.bundle(resolved.name, resolved.model_version).contract
     column, value = _subject(entity, contract)
     secret = read_log_secret(settings.keys, settings.log_secret)
-    subject, ledger = secret.pseudonym(column, value), Ledger(settings.database)
+    subject, ledger = secret.pseudonym(column, value), open_ledger(settings)
     details = {"column": column, "pseudonym": subject.hex()}
     store = open_store(settings, secret)
     try:
@@ -194,6 +194,6 @@ def _naming_rules(settings: Settings, name: str, column: str, value: str) -> Ite
         rules = read_rules(path.read_text("utf-8"), str(path))
     except (OSError, UnicodeDecodeError, RulesUnusable):
         return
-    listed = [*rules.deny, *rules.allow, *(cap for cap in rules.cap if cap.values)]
+    listed: list[ListedRule | CapRule] = [*rules.deny, *rules.allow, *rules.cap]
     if any(rule.column == column and value in map(str, rule.values or ()) for rule in listed):
         yield str(path)

@@ -15,7 +15,7 @@ from balancing.inference_platform import inference_platform
 from flows.answered import deciding_model
 from flows.retired_segments import RetiredSegments
 from infra.errors import InputError, Refusal
-from infra.ledger import Ledger
+from infra.ledger import open_ledger
 from infra.settings import Settings
 from serving.decisions.chain import Group
 from serving.decisions.opening import open_store
@@ -202,7 +202,7 @@ def _replayer(settings: Settings, secret: LogSecret) -> Replayer:
 
 
 def _retired(settings: Settings, archive: Path) -> RetiredSegments:
-    return RetiredSegments(archive, Ledger(settings.database).entries())
+    return RetiredSegments(archive, open_ledger(settings).entries())
 
 
 def _unknown(store: DecisionStore, decision_id: str, archive: Path | None) -> str:

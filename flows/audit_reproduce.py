@@ -32,7 +32,7 @@ from flows.run_folder import RunFolder, write_json
 from flows.run_record import NothingToResume, RunRecord, read_record
 from flows.workspace import Workspace
 from infra.errors import InputError, Refusal
-from infra.ledger import Ledger
+from infra.ledger import open_ledger
 from infra.revision import code_revision
 from infra.settings import Settings
 from infra.storage import sha256_file
@@ -174,7 +174,7 @@ def reproduce(
         if found.is_identical:
             return found
         details = {"version": version, "feature_table": features.name, "purpose": "reproduction"}
-        entry = Ledger(settings.database).append(
+        entry = open_ledger(settings).append(
             "test_rows.read", name, actor=actor, reason=reason, details=details
         )
         return _with_differences(found, bundle, again, features, entry.sequence)

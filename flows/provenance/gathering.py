@@ -22,7 +22,7 @@ from flows.provenance.events import (
 from flows.provenance.lineage import Event, Evidence, Lineage, PolicyLineage, decided_by
 from flows.provenance.recorded import RunLineage
 from infra.errors import InputError, WhitecrowError
-from infra.ledger import Ledger, LedgerEntry
+from infra.ledger import LedgerEntry, open_ledger
 from infra.settings import Settings
 from infra.storage import sha256_file
 from serving.bundle import SEAL_FILE, ModelBundle
@@ -59,7 +59,7 @@ def lineage_of(
     """
     store = ModelStore.open(settings)
     name, version = _resolved(settings, store, reference)
-    bundle, entries = store.bundle(name, version), Ledger(settings.database).entries()
+    bundle, entries = store.bundle(name, version), open_ledger(settings).entries()
     recorded = recorded_lineage(store, name, version)
     events = events_of(entries, name, version, run=None if recorded is None else recorded.run)
     cautions: list[str] = []

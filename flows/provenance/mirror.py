@@ -17,7 +17,7 @@ from flows.provenance.registry_words import (
     version_words,
 )
 from infra.errors import WhitecrowError
-from infra.ledger import Ledger
+from infra.ledger import open_ledger
 from infra.settings import Settings
 from serving.live import CHALLENGER, CHAMPION
 from serving.model_store import ModelStore
@@ -82,7 +82,7 @@ def _mirror_model(settings: Settings, tracking: "Tracking", name: str) -> None:
     if record is None:
         return
     contract = store.bundle(name, record.model_version).contract
-    change = last_change(Ledger(settings.database).entries(name), live[CHAMPION])
+    change = last_change(open_ledger(settings).entries(name), live[CHAMPION])
     tracking.describe_model(name, model_words(contract, live, change))
 
 

@@ -21,7 +21,7 @@ from flows.provenance.events import (
 )
 from flows.provenance.lineage import Decided, decided_by
 from infra.errors import InputError
-from infra.ledger import Ledger, LedgerEntry
+from infra.ledger import LedgerEntry, open_ledger
 from infra.settings import Settings
 from infra.storage import sha256_file
 from serving.bundle import ModelBundle
@@ -118,7 +118,7 @@ def trace(settings: Settings, file: str) -> Trace:
         BundleMismatch: If a bundle does not verify.
     """
     sha256 = _digest(file)
-    store, entries = ModelStore.open(settings), Ledger(settings.database).entries()
+    store, entries = ModelStore.open(settings), open_ledger(settings).entries()
     counts = count_decisions(settings)
     bundles = {
         (name, version): store.bundle(name, version)

@@ -152,7 +152,7 @@ def ratio_interval(part: tuple[float, int], best: tuple[float, int]) -> Interval
 
     Example:
         >>> print(ratio_interval((0.4, 100), (0.8, 100)))
-        0.5 [0.3876, 0.6449]
+        0.5 [0.3858, 0.648]
     """
     (share, n_rows), (top, n_top) = part, best
     if share == 0:

@@ -17,7 +17,7 @@ def inference_platform() -> str:
     Equal texts mean equal bits: a row's logits depend on nothing else. Unequal ones may round
     otherwise, as both libraries choose their code by the processor.
     """
-    simd = np.show_config(mode="dicts")["SIMD Extensions"]  # type: ignore[call-overload]
+    simd = np.show_config(mode="dicts")["SIMD Extensions"]
     # From the least to the most; the last one stands for all.
     widest = [*simd.get("baseline", ()), *simd.get("found", ())][-1:] or ["no SIMD"]
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("onnxruntime", "numpy")]

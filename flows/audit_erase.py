@@ -194,6 +194,8 @@ def _naming_rules(settings: Settings, name: str, column: str, value: str) -> Ite
         rules = read_rules(path.read_text("utf-8"), str(path))
     except (OSError, UnicodeDecodeError, RulesUnusable):
         return
-    listed = [*rules.deny, *rules.allow, *(cap for cap in rules.cap if cap.values)]
-    if any(rule.column == column and value in map(str, rule.values or ()) for rule in listed):
+    # A cap for every row names nobody.
+    listed = [(rule.column, rule.values) for rule in (*rules.deny, *rules.allow)]
+    listed += [(cap.column, cap.values) for cap in rules.cap if cap.column and cap.values]
+    if any(name == column and value in map(str, values) for name, values in listed):
         yield str(path)

@@ -79,7 +79,7 @@ class RetiredSegments:
         return None
 
     def _checked(self, details: dict[str, Any], name: str, sha256: str) -> Path:
-        path = self._folder / details[name]
+        path: Path = self._folder / details[name]
         if not path.is_file() or sha256_file(path) != details[sha256]:
             raise ArchiveRefused(
                 f"{path} is missing, or not as the ledger has it (SHA-256 differs). Restore it "

@@ -97,8 +97,9 @@ def _is_other(computed: FeatureArrays | None, logged: FeatureArrays) -> NDArray[
     same = (computed.numeric == logged.numeric) | (
         np.isnan(computed.numeric) & np.isnan(logged.numeric)
     )
-    is_other: NDArray[np.bool_] = ~same.all(axis=1)
-    return is_other | (computed.categorical != logged.categorical).any(axis=1)
+    other_codes = (computed.categorical != logged.categorical).any(axis=1)
+    is_other: NDArray[np.bool_] = ~same.all(axis=1) | other_codes
+    return is_other
 
 
 def _rows(scorer: Scorer, batch: ScoredBatch) -> list[ScoredRow]:

@@ -28,7 +28,7 @@ from flows.progress import say
 from flows.registration.config import RegisteredConfig
 from flows.request import TrainRequest
 from flows.run_config import RunConfig
-from flows.run_folder import RunFolder, write_json
+from flows.run_folder import RunFolder
 from flows.run_record import NothingToResume, RunRecord, read_record
 from flows.workspace import Workspace
 from infra.errors import InputError, Refusal
@@ -156,7 +156,7 @@ def reproduce(
         again = RunFolder(home / "runs" / run.root.name)
         again.root.mkdir(parents=True)
         # The contract as it was resolved then: its file may say something else by now.
-        write_json(again.contract, bundle.manifest.contract.model_dump(mode="json"))
+        again.contract.write_text(json.dumps(_contract(bundle.manifest)), "utf-8")
         request = record.request.model_copy(update=changes | {"contract": str(again.contract)})
         sources = _checked_sources(request, bundle.manifest.data)
         features = _trained(settings, request, again, sources)
@@ -189,6 +189,18 @@ def _config(manifest: BundleManifest, what: str) -> RunConfig:
         )
     # What a search found is trained; it is not searched for again within a budget of time.
     return config.model_copy(update={"search": None})
+
+
+def _contract(manifest: BundleManifest) -> dict[str, Any]:
+    """Return the contract with its derived columns in their order, which is that of features.
+
+    A manifest is canonical JSON, whose keys are sorted; the feature set's names are a list.
+    """
+    contract = manifest.contract.model_dump(mode="json")
+    names = [*manifest.feature_set["numeric"], *manifest.feature_set["categorical"]]
+    derived = contract["derived"]
+    contract["derived"] = {name: derived[name] for name in names if name in derived} | derived
+    return contract
 
 
 def _require_same_code(recorded: str) -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from balancing.inference_platform import inference_platform
 from flows.answered import deciding_model
+from flows.decisions import RETIRED
 from flows.retired_segments import RetiredSegments
 from infra.errors import InputError, Refusal
 from infra.ledger import open_ledger
@@ -202,7 +203,7 @@ def _replayer(settings: Settings, secret: LogSecret) -> Replayer:
 
 
 def _retired(settings: Settings, archive: Path) -> RetiredSegments:
-    return RetiredSegments(archive, open_ledger(settings).entries())
+    return RetiredSegments(archive, open_ledger(settings).entries(event=RETIRED))
 
 
 def _unknown(store: DecisionStore, decision_id: str, archive: Path | None) -> str:

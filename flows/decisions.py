@@ -17,6 +17,9 @@ from serving.decisions.opening import open_store
 from serving.decisions.record import DecisionRecord
 from serving.decisions.store import DecisionStore
 
+RETIRED = "decisions.retired"
+"""Of the ledger."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChainEnd:
@@ -129,9 +132,7 @@ def retire_decisions(
         retired = []
         for segment in [each.name for each in store.segments() if each.name <= last]:
             done = _archive(store, segment, out)
-            ledger.append(
-                "decisions.retired", segment, actor=actor, reason=reason, details=asdict(done)
-            )
+            ledger.append(RETIRED, segment, actor=actor, reason=reason, details=asdict(done))
             store.retire(segment)
             retired.append(done)
         return retired

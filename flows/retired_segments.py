@@ -23,7 +23,7 @@ class RetiredSegments:
 
     Args:
         folder: Of the files.
-        entries: Of the ledger, in order.
+        entries: Of the ledger, of days that were retired, in order.
 
     Raises:
         ArchiveRefused: If the folder holds none of the days that the ledger knows to be retired.
@@ -31,11 +31,7 @@ class RetiredSegments:
 
     def __init__(self, folder: Path, entries: list[LedgerEntry]) -> None:
         self._folder = folder
-        retired = {
-            entry.subject: entry.details
-            for entry in entries
-            if entry.event.replace(" ", "_") == "decisions_retired"
-        }
+        retired = {entry.subject: entry.details for entry in entries}
         self._days = {
             day: details
             for day, details in sorted(retired.items())

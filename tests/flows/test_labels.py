@@ -96,8 +96,9 @@ def test_the_command_names_what_it_leaves_out(whitecrow, trained, tmp_path, monk
 
     done = whitecrow(trained.home, "labels", "import", file, "-m", "stream")
 
-    counts, named = done.out.splitlines()
-    assert counts.endswith("11 left out")
+    counts, hint, named = done.out.splitlines()
+    assert counts.endswith(f"11 left out; in {tmp_path / 'state.db'}")
+    assert hint.startswith("None of these rows is in that state.")
     assert "row 2 (no id), row 3 (no label)" in named
     assert named.endswith("row 11 (no label) and 1 more")
 
@@ -126,7 +127,7 @@ def test_a_file_of_labels_is_imported_once(whitecrow, trained, tmp_path, monkeyp
 
     assert first.json == {
         "name": "stream", "read": 20_000, "left_out": 0, "left_out_rows": [], "accepted": 0,
-        "duplicates": 0, "unknown": 20_000, "contradictory": 0,
+        "duplicates": 0, "unknown": 20_000, "contradictory": 0, "state": str(tmp_path / "state.db"),
     }  # fmt: skip
     assert again.json["duplicates"] + again.json["unknown"] == 20_000
 

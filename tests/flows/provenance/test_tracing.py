@@ -90,7 +90,7 @@ def test_a_retired_day_leads_to_data_sets_whose_window_holds_it(settings, window
     built = FILE | {"file": "x.parquet", "sha256": "9" * 64} | window
     day = {"segment": "2026-04-15", "n_decisions": 7, "sha256": "8" * 64, "groups_sha256": "7" * 64}
     ledger.append("dataset_built", "other", actor="a", reason="r", details=built)
-    ledger.append("decisions retired", "2026-04-15", actor="a", reason="r", details=day)
+    ledger.append("decisions.retired", "2026-04-15", actor="a", reason="r", details=day)
     ledger.append("dataset_built", "late", actor="a", reason="r", details=built)
 
     for file in ("8" * 64, "7" * 64):

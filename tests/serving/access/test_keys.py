@@ -70,7 +70,7 @@ def test_making_and_revoking_are_ledger_entries(database: Path) -> None:
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ({"scopes": []}, "A key needs a scope: score, label, admin"),
+        ({"scopes": []}, "A key needs a scope: score, label, audit, admin"),
         ({"name": "n" * 65}, "at most 64 characters. Got 65"),
         ({"lifetime": timedelta(0)}, "Leave --expires out"),
         ({"lifetime": timedelta(days=10**7)}, "No calendar goes that far"),

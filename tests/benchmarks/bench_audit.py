@@ -7,7 +7,9 @@ verify`` does, and with the one file for outsiders in an interpreter without pac
 ``service`` loads one worker of a real service with wrk, in turn as it is and without proof: no
 digest over a group, no anchors (``serving_load/without_proof/sitecustomize.py``, which this
 benchmark puts on the path of the service; the product has no such switch). The model is the tests'
-linear one, as cheap as a model can be, so that the share is what it is at most.
+linear one, as cheap as a model can be, so that the share is what it is at most. What counts is the
+processor time of an answer, all processes of the service together: rates of a machine that others
+use as well say little.
 
 Run ``python tests/benchmarks/bench_audit.py [verify|service]``; figures are printed.
 ``--decisions``, ``--rounds`` and ``--seconds`` change the sizes; ``--log-uri postgresql://…`` (an
@@ -26,6 +28,7 @@ import time
 from pathlib import Path
 
 import msgspec
+import psutil
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY), str(Path(__file__).parent)]
@@ -40,6 +43,7 @@ from infra.signing import SigningKey, read_signing_key  # noqa: E402
 from infra.verifier.assembled import assembled  # noqa: E402
 from serving.answers import new_decision_ids  # noqa: E402
 from serving.decisions.anchoring import Anchoring  # noqa: E402
+from serving.decisions.chain import sealed_group  # noqa: E402
 from serving.decisions.group_writer import Entry, GroupWriter  # noqa: E402
 from serving.decisions.opening import open_store  # noqa: E402
 from serving.decisions.record import Draft  # noqa: E402
@@ -114,6 +118,42 @@ def show_verification(n_decisions: int, log_uri: str | None) -> None:
         print(f"the one file: {time.perf_counter() - begun_at:.1f} s")
 
 
+def show_parts() -> None:
+    """Print the processor time of the parts: a group's digest, by the decision, and an anchor."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(home=Path(folder) / "home")
+        fill(settings, GROUP * N_WRITERS * 50)
+        store = open_store(settings)
+        groups = list(store.groups())
+        begun = time.thread_time()
+        for group in groups:
+            sealed_group(group, bytes(32))
+        digest = (time.thread_time() - begun) / sum(group.n_records for group in groups)
+        ledger, costs = open_ledger(settings), []
+        for _ in range(20):
+            # As if everything had moved.
+            fresh = Anchoring(ledger, lambda: store, lambda: read_signing_key(settings.keys),
+                              actor="benchmark")  # fmt: skip
+            fresh.anchor()
+            begun = time.thread_time()
+            fresh._append(store.heads(), store.heads(), ledger.head())
+            costs.append(time.thread_time() - begun)
+        store.close()
+        anchor = statistics.median(costs)
+        print(
+            f"a digest: {1e6 * digest:.2f} microseconds a decision in groups of {GROUP}; an anchor "
+            f"of {N_WRITERS} writers: {1e3 * anchor:.1f} ms, every {settings.anchor_seconds:.0f} s "
+            f"{anchor / settings.anchor_seconds:.2%} of a core"
+        )
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time of a process and of those that it started and that run."""
+    parent = psutil.Process(pid)
+    times = [each.cpu_times() for each in (parent, *parent.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
+
+
 def show_service(rounds: int, seconds: int) -> None:
     """Print the rate of answers with and without proof, in turn."""
     from tests.serving.conftest import ROW, make_home
@@ -126,6 +166,7 @@ def show_service(rounds: int, seconds: int) -> None:
         key.write_private(home / "keys")
         bodies.write_bytes(msgspec.json.encode(ROW | {"ORDER_ID": "@ID@"}) + b"\n")
         rates: dict[str, list[float]] = {"as it is": [], "without proof": []}
+        costs: dict[str, list[float]] = {name: [] for name in rates}
         first_id = time.time_ns() // 1_000
         for _ in range(rounds):
             for name, found in rates.items():
@@ -134,27 +175,32 @@ def show_service(rounds: int, seconds: int) -> None:
                 port = free_port()
                 with (
                     (home / "service.log").open("ab") as log,
-                    running_service(["shop"], port=port, home=home, log=log.fileno()),
+                    running_service(["shop"], port=port, home=home, log=log.fileno()) as process,
                 ):
                     wait_until_ready(f"http://127.0.0.1:{port}")
                     for length in (2, seconds):
                         first_id += 10_000_000
+                        before = processor_seconds(process.pid)
                         load = as_fast_as_it_goes(
                             f"http://127.0.0.1:{port}/v1/score", bodies, seconds=length,
                             connections=CONNECTIONS, first_id=first_id, scratch=Path(folder),
                         )  # fmt: skip
+                    cost = (processor_seconds(process.pid) - before) / load.n_requests
                 assert load.n_failed == 0, load
                 found.append(load.rate)
-                print(f"{name}: {load.rate:,.0f} answers a second", flush=True)
+                costs[name].append(1e6 * cost)
+                print(f"{name}: {load.rate:,.0f} answers a second, {1e6 * cost:.0f} microseconds "
+                      "of a core each", flush=True)  # fmt: skip
         n_anchors = sum(1 for _ in open_ledger(Settings(home=home)).stream())
-        ratios = [a / b for a, b in zip(*rates.values(), strict=True)]
-        medians = {name: statistics.median(found) for name, found in rates.items()}
-        print(
-            f"medians of {rounds}: {medians['as it is']:,.0f} as it is, "
-            f"{medians['without proof']:,.0f} without proof; ratio of pairs: median "
-            f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}); "
-            f"{n_anchors} anchors"
-        )
+        for what, measured in (("answers a second", rates), ("microseconds an answer", costs)):
+            ratios = [a / b for a, b in zip(*measured.values(), strict=True)]
+            medians = {name: statistics.median(found) for name, found in measured.items()}
+            print(
+                f"{what}, medians of {rounds}: {medians['as it is']:,.0f} as it is, "
+                f"{medians['without proof']:,.0f} without proof; ratio of pairs: median "
+                f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+            )
+        print(f"{n_anchors} anchors")
 
 
 def main() -> None:
@@ -171,6 +217,7 @@ def main() -> None:
     if "verify" in given.halves:
         show_verification(given.decisions, given.log_uri)
     if "service" in given.halves:
+        show_parts()
         show_service(given.rounds, given.seconds)
 
 

@@ -17,8 +17,8 @@ from infra.logs import PACKAGES, loggers
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# How fast examples are made is the machine's affair.
-settings.register_profile("whitecrow", suppress_health_check=[HealthCheck.too_slow])
+# How fast examples are made, and run, is the machine's affair.
+settings.register_profile("whitecrow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("whitecrow")
 
 

@@ -202,7 +202,7 @@ MOMENT = st.integers(0, 10**9).map(lambda seconds: datetime.fromtimestamp(second
 ROW = st.tuples(NUMBER, NUMBER, NUMBER, MOMENT, st.sampled_from(["DE", "FR", "a-b", "", None]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(ROW, min_size=1, max_size=6), st.sampled_from(["UTC", "America/New_York"]))
 def test_one_row_alone_gives_what_it_gives_in_a_table(drawn: list[Any], time_zone: str) -> None:
     amount, a, b, at, country = (list(column) for column in zip(*drawn, strict=True))

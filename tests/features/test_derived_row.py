@@ -79,7 +79,7 @@ SCHEMA = {
 }  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     row=st.fixed_dictionaries(
         {"t": times, "a": numbers, "b": numbers, "home": texts, "country": texts}

@@ -177,7 +177,7 @@ def test_rows_without_a_time_cannot_be_placed_in_time() -> None:
         assign_parts(table, Split(), label_delay=NO_DELAY)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.integers(0, 200), min_size=60, max_size=120),
     st.integers(0, 15),
@@ -205,7 +205,7 @@ def test_nothing_is_learnt_from_rows_whose_label_came_later(
         assert max(moments[a] for a in rows[early]) <= min(moments[b] for b in rows[late])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(0, 300), st.integers(0, 1)), min_size=40, max_size=120),
     st.integers(0, 20),

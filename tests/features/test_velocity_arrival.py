@@ -91,7 +91,7 @@ def one_by_one(table: list[dict[str, Any]], declared: Contract) -> pl.DataFrame:
     return pl.concat(found) if found else add_velocity(frame, declared)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(tables, st.sampled_from([{}, {"absent_means": "negative"}, {"delay": "0s"}]))
 def test_a_row_sees_what_a_state_fed_in_order_of_arrival_would_hold(
     table: list[dict[str, Any]], label: dict[str, Any]
@@ -103,7 +103,7 @@ def test_a_row_sees_what_a_state_fed_in_order_of_arrival_would_hold(
     assert found.equals(one_by_one(table, declared))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(tables)
 def test_what_arrives_in_order_of_event_time_is_what_event_time_gives(
     table: list[dict[str, Any]],
@@ -113,7 +113,7 @@ def test_what_arrives_in_order_of_event_time_is_what_event_time_gives(
     assert add_velocity(frame, CONTRACT, arrival="arrived").equals(add_velocity(frame, CONTRACT))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(tables, st.integers(0, 30))
 def test_history_arrives_too(table: list[dict[str, Any]], n_history: int) -> None:
     frame = pl.DataFrame(table, schema=SCHEMA)

@@ -93,7 +93,7 @@ def frame() -> pl.DataFrame:
     return labelled(6_000)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     rows_in_memory=st.integers(300, 2_000),
     chunk_rows=st.integers(200, 2_000),

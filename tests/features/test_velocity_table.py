@@ -201,7 +201,7 @@ def assert_equal(found: pl.DataFrame, expected: list[list[float | None]], names:
                 assert math.isclose(value, wanted, rel_tol=1e-12, abs_tol=0), (name, row)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(tables, st.sampled_from([{}, {"absent_means": "negative"}, {"delay": "0s"}]))
 def test_every_feature_is_what_its_definition_says(table: list[Row], label: dict[str, Any]) -> None:
     declared = contract(**{"reported_at": "known", **label})
@@ -212,7 +212,7 @@ def test_every_feature_is_what_its_definition_says(table: list[Row], label: dict
     assert found.select(NAMES).dtypes == [pl.Float64] * len(NAMES)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tables, st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_nothing(table: list[Row], chance: random.Random) -> None:
     numbered = frame_of(table).with_row_index("tx")
@@ -223,7 +223,7 @@ def test_the_order_of_rows_changes_nothing(table: list[Row], chance: random.Rand
     assert shuffled.equals(add_velocity(numbered, CONTRACT))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tables, st.integers(0, 24))
 def test_history_is_seen_as_if_it_stood_in_the_table(table: list[Row], n_history: int) -> None:
     frame = frame_of(table)

@@ -52,7 +52,6 @@ def parsed(body: bytes) -> Any:
 
 
 @given(st.binary(max_size=2000))
-@settings(deadline=None)
 def test_any_bytes(body: bytes) -> None:
     parsed(body)
     for what in ("rows", "labels"):
@@ -61,7 +60,6 @@ def test_any_bytes(body: bytes) -> None:
 
 
 @given(st.lists(st.tuples(st.text(max_size=5), values), max_size=8))
-@settings(deadline=None)
 @example([("a", "x:y"), ("a", 1)])
 @example([("", None), ("", None)])
 @example([('"', 1), ("\\", 2)])
@@ -79,7 +77,7 @@ def test_a_field_named_twice_is_always_found(pairs: list[tuple[str, Any]]) -> No
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), values, max_size=9))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_any_object_is_scored_or_refused(scorer: Scorer, row: dict[str, Any]) -> None:
     outcome = parsed(json.dumps(row).encode())
     if isinstance(outcome, RequestRefused):
@@ -92,7 +90,7 @@ def test_any_object_is_scored_or_refused(scorer: Scorer, row: dict[str, Any]) ->
 
 
 @given(st.sampled_from(FIELDS), values)
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_a_sound_row_with_one_strange_value_is_scored_or_refused(
     scorer: Scorer, shop_row, name: str, value: Any
 ) -> None:

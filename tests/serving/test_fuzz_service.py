@@ -25,10 +25,8 @@ CHECKS = [
     response_schema_conformance,
     content_type_conformance,
 ]
-FEW = settings(
-    max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
-MANY = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=15, suppress_health_check=list(HealthCheck), derandomize=True)
+MANY = settings(max_examples=100, suppress_health_check=list(HealthCheck))
 
 
 # Of schemathesis's own strategies.

@@ -171,7 +171,7 @@ _REPORT = st.tuples(st.sampled_from("abc"), st.sampled_from([0, 1]), st.integers
 
 
 @given(reports=st.lists(_REPORT, min_size=1, max_size=12), data=st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 def test_the_state_and_the_book_agree_whatever_the_order(
     tmp_path_factory: pytest.TempPathFactory,
     corner_contract: dict[str, Any],

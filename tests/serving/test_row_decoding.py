@@ -75,7 +75,7 @@ def _body(members: list[tuple[str, Any]]) -> bytes:
 
 
 @given(sound_rows | spoilt_rows | strange_rows)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @example([("AMOUNT", 1), ("AMOUNT", 2)])
 def test_the_quick_reader_says_what_the_careful_one_says(
     reader: RowReader, members: list[tuple[str, Any]]
@@ -91,7 +91,7 @@ def test_the_quick_reader_says_what_the_careful_one_says(
 
 
 @given(st.lists(sound_rows | spoilt_rows, max_size=5))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_rows_read_together_are_as_read_alone(
     reader: RowReader, rows: list[list[tuple[str, Any]]]
 ) -> None:

@@ -39,7 +39,7 @@ def plain(new_home, shop_contract, tmp_path_factory: pytest.TempPathFactory) -> 
     return load_scorer(new_home(home, contract=contract), "shop")
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(_rows, min_size=1, max_size=6))
 def test_features_and_broken_rules_are_the_same_both_ways(
     plain: Scorer, rows: list[dict[str, Any]]

@@ -99,7 +99,7 @@ _amounts = st.none() | st.sampled_from([-1.0, 0.0, 5.0, 100.0, 100.5])
         max_size=6,
     )
 )
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rows_of_a_request_break_what_the_rows_of_a_table_break(
     shop_contract, rows: list[dict[str, Any]]
 ) -> None:

@@ -54,7 +54,7 @@ def test_temperature_equals_scikit_learns_logistic_regression() -> None:
     np.testing.assert_allclose(applied, expected, rtol=0, atol=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(0.01, 20), st.floats(-20, 20))
 def test_any_line_equals_scikit_learns_logistic_regression(slope: float, intercept: float) -> None:
     expected = logistic_with(ODDS[:, None], [slope], intercept)

@@ -11,7 +11,7 @@ prevalence = st.floats(0.001, 0.999)
 probability = st.floats(0, 1)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(probability, prevalence, prevalence)
 def test_correction_equals_elkans_formula(p: float, b: float, b2: float) -> None:
     expected = b2 * (p - p * b) / (b - p * b + b2 * p - b * b2)
@@ -21,7 +21,7 @@ def test_correction_equals_elkans_formula(p: float, b: float, b2: float) -> None
     assert corrected[0] == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(probability, prevalence, prevalence)
 def test_correction_there_and_back_changes_nothing(p: float, b: float, b2: float) -> None:
     there = correct_prior([p], trained_prevalence=b, deployed_prevalence=b2)

@@ -16,7 +16,7 @@ from balancing.metrics.ranking import average_precision
 finite = st.floats(-50, 50, width=32)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     hnp.arrays(np.float32, st.tuples(st.integers(1, 8), st.just(4)), elements=finite),
     hnp.arrays(np.float64, 4, elements=st.floats(-20, 20)),
@@ -38,7 +38,7 @@ def test_temperatures_grow_with_rarity_and_the_largest_class_keeps_one() -> None
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     hnp.arrays(np.float32, st.integers(2, 30), elements=finite),
     st.floats(0, 1),
@@ -65,7 +65,7 @@ def test_two_classes_keep_their_average_precision() -> None:
     assert average_precision(label, log_odds(applied)) == average_precision(label, odds)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.floats(-30, 30), st.floats(0, 1), st.floats(-20, -0.5))
 def test_two_classes_move_the_threshold_to_the_published_rule(
     odds: float, gamma: float, mean_odds: float

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -99,7 +99,6 @@ def test_chi_square_alarms_are_as_rare_as_asked_for() -> None:
     assert 0.02 <= np.mean(np.array(p_values) < 0.05) <= 0.09
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=60))
 def test_no_values_are_too_strange(values: list[float]) -> None:
     drift = numeric_drift(values, values[::-1])

@@ -30,7 +30,7 @@ def test_ranking_metrics_equal_scikit_learn(n_rows: int, n_levels: int, dtype: t
         assert roc_auc(label, score) == pytest.approx(roc_auc_score(label, score), abs=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3)), min_size=2, max_size=30).filter(
         lambda rows: len({label for label, _ in rows}) == 2

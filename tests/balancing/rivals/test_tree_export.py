@@ -88,7 +88,7 @@ def tables(draw, min_rows=20) -> LabelledArrays:
 
 
 @pytest.mark.parametrize("kind", LIBRARIES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(train=tables(), fresh=tables())
 def test_any_row_takes_the_librarys_branch(kind, train, fresh):
     fitted = _fitted(kind, train)

@@ -76,7 +76,7 @@ def _online(table: pl.DataFrame, contract) -> list[list[float]]:
     return found
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(rows=rows, absent=st.sampled_from(["negative", "unknown"]))
 def test_it_equals_the_offline_engine(everything, start, rows, absent) -> None:
     contract = parse_contract(everything(absent), source="watched")
@@ -95,7 +95,7 @@ def test_it_equals_the_offline_engine(everything, start, rows, absent) -> None:
                 assert value == other, name
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     amounts=st.lists(st.integers(-(10**12), 10**12) | st.just(MISSING), max_size=50),
     repeats=st.integers(1, 40),

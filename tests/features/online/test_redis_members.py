@@ -1,7 +1,7 @@
 """Members hold what was stored, and sort by moment within their second."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from features.online.events import Event
@@ -31,7 +31,6 @@ def members(everything) -> list[MemberLayout]:
     return [MemberLayout(layout) for layout in entity_layouts(plan)]
 
 
-@settings(deadline=None)
 @given(events=st.lists(EVENTS, max_size=4))
 def test_what_is_packed_is_read_back(members, events) -> None:
     for each in members:
@@ -48,7 +47,6 @@ def test_what_is_packed_is_read_back(members, events) -> None:
             assert list(past.reports) == [MISSING] * len(events)
 
 
-@settings(deadline=None)
 @given(first=EVENTS, second=EVENTS, offset=st.integers(0, 999_999))
 def test_scores_and_then_bytes_are_in_the_order_of_time(members, first, second, offset) -> None:
     near = Event(

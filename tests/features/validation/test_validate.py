@@ -423,7 +423,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=ROWS, chunk_rows=st.integers(1, 13))
 def test_quarantined_and_passed_are_always_what_was_read(
     rows: list[tuple[Any, ...]], chunk_rows: int

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from features.contract import parse_contract
@@ -49,7 +49,6 @@ def known(frame: pl.DataFrame, reported: pl.DataFrame = NO_REPORTS, **rates: flo
     return with_knowledge(frame, reported, CONTRACT, AS_OF, rates)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 25), st.integers(0, 2), st.booleans(), st.booleans()),
              min_size=1, max_size=30)

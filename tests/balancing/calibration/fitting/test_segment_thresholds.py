@@ -111,7 +111,7 @@ def test_a_segment_twice_as_large_lies_further_from_the_global_threshold(rows: A
 limits = st.floats(0.005, 0.5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.tuples(limits, limits).map(sorted), st.integers(0, 2))
 def test_thresholds_of_segments_are_monotone_in_their_objective(
     two: list[float], seed: int

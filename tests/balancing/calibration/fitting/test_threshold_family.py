@@ -70,7 +70,7 @@ def test_no_rule_that_serves_gives_none(objective: Any) -> None:
     assert tune_within_family(LABEL, ODDS, objective, family) is None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.floats(0.001, 0.2))
 def test_the_chosen_rule_keeps_its_promise_and_the_next_one_would_not(
     seed: int, limit: float

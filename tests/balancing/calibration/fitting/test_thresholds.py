@@ -78,7 +78,7 @@ def test_the_last_row_may_alert_too() -> None:
 grid = st.floats(0.01, 0.99)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.tuples(grid, grid).map(sorted), st.integers(0, 3))
 def test_thresholds_are_monotone_in_their_objective(limits: list[float], seed: int) -> None:
     small, large = limits
@@ -100,7 +100,7 @@ def test_thresholds_are_monotone_in_their_objective(limits: list[float], seed: i
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(grid, st.integers(0, 5))
 def test_a_met_constraint_holds_on_the_calibration_rows(limit: float, seed: int) -> None:
     label, score, _ = scored(seed)

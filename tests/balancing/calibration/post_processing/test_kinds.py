@@ -53,7 +53,7 @@ def segment_of(logits: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(three_classes, centres)
 def test_strength_zero_is_the_identity_to_the_last_bit(
     kind: str, logits: np.ndarray, means: tuple[float, ...]

@@ -36,7 +36,7 @@ def rules(strength: float, mean: float) -> list[PostProcessing]:
     ]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(odds_on_a_grid, strength, mean_odds)
 def test_every_ranking_stays_ties_included(odds: np.ndarray, strength: float, mean: float) -> None:
     ranks = np.unique(odds, return_inverse=True)[1]
@@ -47,7 +47,7 @@ def test_every_ranking_stays_ties_included(odds: np.ndarray, strength: float, me
         assert (np.unique(applied, return_inverse=True)[1] == ranks).all(), rule.kind
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(odds_on_a_grid, strength, mean_odds, st.integers(0, 2**32 - 1))
 def test_average_precision_stays_to_the_last_bit(
     odds: np.ndarray, strength: float, mean: float, seed: int
@@ -61,7 +61,7 @@ def test_average_precision_stays_to_the_last_bit(
         assert average_precision(label, applied) == average_precision(label, odds), rule.kind
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.floats(-30, 30), st.floats(0, 1), st.floats(-20, -0.5), st.integers(1, 500))
 def test_class_dependent_temperatures_are_the_published_threshold_rule(
     odds: float, gamma: float, mean: float, positives: int
@@ -78,7 +78,7 @@ def test_class_dependent_temperatures_are_the_published_threshold_rule(
         assert (tempered[0] >= 0) == (odds >= limit)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.floats(-30, 30), strength, mean_odds)
 def test_the_threshold_of_each_rule_is_where_its_logits_meet(
     odds: float, strength: float, mean: float

@@ -7,9 +7,11 @@ from urllib.parse import urlsplit
 import httpx
 
 
-def test_it_is_alive_ready_and_measured(client: httpx.Client) -> None:
+def test_it_is_alive_ready_and_measured(client: httpx.Client, shop_row) -> None:
     assert client.get("/livez").status_code == 200
     assert client.get("/readyz").status_code == 200
+    # Nothing is counted before the first one.
+    client.post("/v1/score", json=shop_row(ORDER_ID=2000))
     assert "whitecrow_requests_total" in client.get("/metrics").text
 
 

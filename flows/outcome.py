@@ -8,20 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.fitted_model import how_in_words
+from flows.headline_metrics import HEADLINE_METRICS
 from flows.recalibration import read_policy
 from flows.release import Released
 from flows.run_folder import RunFolder, read_json
-
-HEADLINE_METRICS = (
-    "average_precision",
-    "roc_auc",
-    "recall_at_fpr_0.001",
-    "recall_at_fpr_0.01",
-    "precision_at_100",
-    "value_detection_rate",
-    "brier_score",
-    "expected_calibration_error",
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any
 from balancing.part_figures import PartsReport
 from flows.featurization import read_counts, read_features
 from flows.fitted_model import how_in_words
-from flows.outcome import HEADLINE_METRICS
+from flows.headline_metrics import HEADLINE_METRICS
 from flows.pages import picture_uri, render_page
 from flows.recalibration import read_policy
 from flows.request import TrainRequest

@@ -5,21 +5,12 @@ from datetime import datetime
 from typing import Any
 
 from features.contract import Contract
+from flows.headline_metrics import HEADLINE_METRICS
 from flows.provenance.events import is_change
 from flows.provenance.lineage import Event, Lineage
 from infra.ledger import LedgerEntry
 from serving.live import CHALLENGER, CHAMPION, LiveRecord
 
-SHOWN_METRICS = (
-    "average_precision",
-    "roc_auc",
-    "recall_at_fpr_0.001",
-    "recall_at_fpr_0.01",
-    "precision_at_100",
-    "value_detection_rate",
-    "brier_score",
-    "expected_calibration_error",
-)
 LEDGER_FOLDER = "ledger"
 _ARTIFACTS = ("report.html", "validation.html", "policy.json", "parity.json")
 
@@ -37,7 +28,7 @@ def version_words(lineage: Lineage, evaluation: Mapping[str, Any] | None) -> str
     ]  # fmt: skip
     rows = [
         f"| {name} | {found['value']:.4f} | {found['low']:.4f} to {found['high']:.4f} |"
-        for name in SHOWN_METRICS
+        for name in HEADLINE_METRICS
         if (found := lineage.metrics.get(name)) is not None and _is_known(found)
     ]
     table = ["| metric | value | 95 % interval |", "|---|---:|---|", *rows]
